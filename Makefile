@@ -1,0 +1,40 @@
+# Every target sets up what it needs: Python 3.11 or newer is all a machine must have.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test e2e lint bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## make the environment in .venv
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: setup ## a local testnet of four nodes that train together (about three minutes once installed)
+	$(BIN)/pdfed testnet --nodes 4 --submissions 6 --dir ./testnet
+
+test: setup lint ## unit, property, simulation and import tests
+	$(BIN)/pytest
+
+e2e: setup ## tests with real node processes
+	$(BIN)/pytest -m e2e
+
+lint: setup ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup ## measured figures of this machine
+	$(BIN)/pdfed bench chain
+	@if [ -d testnet/node0 ]; then $(BIN)/pdfed bench score --home testnet/node0 && \
+		$(BIN)/pdfed bench train --home testnet/node0; \
+	else echo "make demo first: bench score and bench train measure its model"; fi
+
+clean: ## remove the environment and the testnet
+	rm -rf $(VENV) testnet

@@ -1,0 +1,72 @@
+"""Ceilings and novelty weight of a new task, derived from real images that the reference set does not contain.
+
+Held-out real images are the best a model can do: they have the data's quality and copy nothing. Scoring them as if they
+were generated tells what the score says of perfection, and the rules start from there:
+
+- the FID ceiling is a fixed multiple of the held-out images' FID;
+- the R_C ceiling is the held-out images' rate of confirmed matches (the verifier's false ones, and true
+  near-duplicates in the data), three standard deviations of such a rate at n images, and a tolerated share;
+- the novelty weight makes a tenth of fully confirmed copies cost as much as the worst quality accepted.
+
+ADR 0032 has the table of good, undertrained, memorising and noise "models" by which the three constants were chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from diffusion.data import Split
+from diffusion.data.partition import permutation
+from diffusion.progress import Report, silent
+from diffusion.score.report import describe_reference, score_images
+from diffusion.score.scorer import Scorer
+from pdfedchain.ids import Hash
+from pdfedchain.types.score import MICRO, ArithmeticProfile, ScoreReport, ScoringSpec
+from pdfedchain.types.task import Ceilings
+
+__all__ = ["Calibration", "calibrate", "ceilings_from"]
+
+#: Worst FID accepted, as a multiple of the held-out images'.
+_FID_FACTOR: Final = 4
+#: Share of a model's images that may be confirmed copies, beyond the held-out images' rate.
+_COPIES_TOLERATED: Final = 0.03
+#: Share of copies, each certain, that costs as much as the worst FID accepted.
+_COPIES_AS_BAD_AS_CEILING: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """``held_out`` is the report that the rest was derived from."""
+
+    ceilings: Ceilings
+    novelty_weight: int
+    held_out: ScoreReport
+
+
+def calibrate(
+    scorer: Scorer, scoring: ScoringSpec, parts: Split, *, seed: Hash, report: Report = silent
+) -> Calibration:
+    """Score held-out real images, as many as a score generates or as there are, and derive the task's limits."""
+    held_out = parts.held_out.take(permutation(len(parts.held_out), seed)[: scoring.n])
+    precise = scorer.to(ArithmeticProfile.F64)
+    described = describe_reference(
+        precise, scoring, parts.reference, classes=int(parts.reference.train.labels.max()) + 1, report=report
+    )
+    return ceilings_from(score_images(precise, scoring, described, held_out.images, report=report).report, scoring.n)
+
+
+def ceilings_from(held_out: ScoreReport, n: int) -> Calibration:
+    """The three rules. FID is rounded up to whole units, R_C to thousandths."""
+    fid = math.ceil(held_out.fid_micro * _FID_FACTOR / MICRO)
+    # Laplace's estimate, so that no match among few images is not taken for a rate of zero
+    rate = (held_out.confirmed + 1) / (held_out.n + 2)
+    r_c = rate + 3 * float(np.sqrt(rate * (1 - rate) / n)) + _COPIES_TOLERATED
+    return Calibration(
+        ceilings=Ceilings(fid_micro_max=fid * MICRO, r_c_micro_max=min(math.ceil(r_c * 1_000) * 1_000, MICRO)),
+        novelty_weight=math.ceil(fid / _COPIES_AS_BAD_AS_CEILING),
+        held_out=held_out,
+    )

@@ -1,0 +1,41 @@
+"""``pdfed status``: where a node's chain is."""
+
+from __future__ import annotations
+
+import argparse
+
+from node.cli.commands import EXIT_SUCCESS
+from node.cli.home_argument import add_home_argument, home_of
+from node.cli.output import Output
+from node.reader import open_reader
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_home_argument(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Height, roots, authorities and counts."""
+    with open_reader(home_of(arguments)) as reader:
+        height = reader.height()
+        header = reader.store.final_block(height).block.header if height else None
+        block = reader.store.final_block(height).block.hash if height else reader.genesis.hash
+        plain = {
+            "chain_id": reader.genesis.chain_id,
+            "genesis": reader.genesis.hash.hex(),
+            "height": height,
+            "block": block.hex(),
+            "time_ms": header.time_ms if header is not None else reader.genesis.time_ms,
+            "state_root": reader.store.state().root.hex(),
+            "authorities": len(reader.store.next_authorities()),
+            "participants": len(reader.participants()),
+            **reader.counts(),
+        }
+    width = max(len(name) for name in plain)
+    for name, value in plain.items():
+        output.say(f"{name.replace('_', ' '):{width}}  {value}")
+    output.result(plain)
+    return EXIT_SUCCESS

@@ -1,0 +1,299 @@
+"""One node, put together: who is wired to whom. What each part does is told in its own module.
+
+::
+
+    peers ──frames──► driver ◄──timers        driver ──commits──► head, mempool, announcements
+    gossip ──transactions──► mempool ──► driver
+    gossip ──announcements──► synchroniser ──blocks──► driver
+    head ──► authority duties, participant ──transactions──► mempool, gossip
+    authority duties ──own scores──► ballot book ──► the ledger's local verdict
+
+`node.run` makes the parts from a home directory; tests make them in memory. `NodeParts` names both.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import trio
+
+from node.authority import AuthorityDuties, ScoreTools
+from node.ballot_book import BallotBook
+from node.channel import PROTOCOL_VERSION, Hello
+from node.driver import Driver
+from node.head import Head
+from node.host.interface import Host, HostError
+from node.library import Library
+from node.mempool import Mempool, transaction_hash
+from node.participant import Participant, ParticipantSettings
+from node.peers import Peers
+from node.submitter import Submitter
+from node.sync import BlockServer, Synchroniser
+from node.telemetry import Activity
+from node.weights.serve import WeightsServer
+from node.weights.store import WeightsStore
+from node.wire import (
+    ANNOUNCEMENT_SIZE_BYTES_MAX,
+    BLOCKS_PROTOCOL,
+    Announcement,
+    final_topic,
+    tx_topic,
+)
+from node.workers import Worker
+from pdfedchain.codec import decode, encode
+from pdfedchain.consensus.ports import Log, Signer
+from pdfedchain.consensus.replica import Replica
+from pdfedchain.crypto import SigningKey
+from pdfedchain.errors import InputError, InvalidTransaction, NotYet
+from pdfedchain.ids import Address, Hash, address_text
+from pdfedchain.limits import TRANSACTION_SIZE_BYTES_MAX
+from pdfedchain.state import Ledger, LedgerView
+from pdfedchain.store.interface import Store
+from pdfedchain.types.block import FinalBlock
+from pdfedchain.types.checkpoint import Account
+from pdfedchain.types.genesis import Genesis
+from pdfedchain.types.transaction import SignedTransaction
+
+__all__ = ["Node", "NodeParts"]
+
+log = logging.getLogger(__name__)
+
+#: A transaction of this node that waits longer than this is gossiped once more.
+_GOSSIP_AGAIN_S: Final = 3.0
+_OUTGOING_MAX: Final = 1_024
+
+
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NodeParts:
+    """What one node is made of.
+
+    Attributes:
+        store: holds the genesis already.
+        signer: ``None`` for a node that is no authority.
+        folders: where weights are laid out for workers.
+        addresses: peers to dial; this node's own may be among them.
+        participant: ``None`` for a node that neither trains nor evaluates.
+        scorer, trainer: worker processes; they start with their first job.
+    """
+
+    genesis: Genesis
+    key: SigningKey
+    store: Store
+    log: Log
+    signer: Signer | None
+    host: Host
+    addresses: tuple[str, ...]
+    weights: WeightsStore
+    folders: Path
+    book: BallotBook
+    activity: Activity
+    scorer: Worker
+    trainer: Worker
+    device: str
+    participant: ParticipantSettings | None
+
+
+class Node:
+    """A running node."""
+
+    def __init__(
+        self,
+        parts: NodeParts,
+        *,
+        duties: type[AuthorityDuties] = AuthorityDuties,
+        participant: type[Participant] = Participant,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """
+        Args:
+            duties, participant: what an authority and a participant do; tests replace them.
+        """
+        self.parts = parts
+        self._clock = clock
+        self.chain_id = parts.genesis.chain_id
+        self._ledger = Ledger(own_results=parts.book.own_result)
+        self.head = Head(parts.store)
+        self._replica = Replica(
+            application=self._ledger,
+            store=parts.store,
+            log=parts.log,
+            signer=parts.signer,
+            key=parts.key if parts.signer is not None else None,
+            clock=clock,
+            candidates=self._candidates,
+        )
+        self.mempool = Mempool(self._check, _sender)
+        self._session = secrets.token_bytes(8)
+        self._peers = Peers(
+            parts.host,
+            self._hello,
+            parts.addresses,
+            receive=self._on_frame,
+            up=self._on_peer_up,
+            down=self._on_peer_down,
+        )
+        self.driver = Driver(
+            self._replica,
+            self._peers,
+            self.head,
+            self.mempool,
+            parts.activity,
+            on_commit=self._announce,
+            on_behind=self._on_behind,
+        )
+        self._synchroniser = Synchroniser(parts.host, self.driver)
+        self._outgoing, self._to_publish = trio.open_memory_channel[tuple[str, bytes]](_OUTGOING_MAX)
+        self._gossiped_at: dict[Hash, float] = {}
+        self._arrived = trio.Event()
+        library = Library(parts.weights, parts.host, parts.folders, self._peer_ids, self._peers.fault)
+        self._tools = ScoreTools(library, parts.scorer, parts.book, parts.device, parts.activity)
+        submitter = Submitter(self.chain_id, parts.key, self.spread)
+        self._duties = duties(
+            parts.key.address, self.chain_id, self.head, submitter, self._tools, self.driver.judgement_changed
+        )
+        self._participant: Participant | None = None
+        if parts.participant is not None:
+            self._participant = participant(
+                parts.participant, self.chain_id, self.head, submitter, self._tools, parts.trainer
+            )
+
+    async def run(self) -> None:
+        """Run until cancelled; workers are ended on the way out."""
+        parts = self.parts
+        WeightsServer(parts.weights).attach(parts.host)
+        parts.host.set_stream_handler(BLOCKS_PROTOCOL, BlockServer(parts.store).handle)
+        await parts.host.subscribe(tx_topic(self.chain_id), self._on_transaction)
+        await parts.host.subscribe(final_topic(self.chain_id), self._on_announcement)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(parts.activity.run)
+                nursery.start_soon(self._publish_outgoing)
+                nursery.start_soon(self._tell_of_arrivals)
+                nursery.start_soon(self.driver.run)
+                await self.driver.started.wait()
+                # A score finished just before a crash was not heard by the height that is replayed.
+                self.driver.judgement_changed()
+                nursery.start_soon(self._peers.run)
+                nursery.start_soon(self._synchroniser.run)
+                if parts.signer is not None:
+                    nursery.start_soon(self._duties.run)
+                if self._participant is not None:
+                    nursery.start_soon(self._participant.run)
+        finally:
+            with trio.CancelScope(shield=True):
+                for worker in (parts.scorer, parts.trainer):
+                    await worker.aclose()
+
+    async def spread(self, transaction: bytes) -> None:
+        """Put a transaction of this node into the pool and gossip it, again if it waits long.
+
+        Raises:
+            InputError: the pool refuses it.
+        """
+        is_new = self.mempool.add(transaction, own=True)
+        name, now = transaction_hash(transaction), trio.current_time()
+        if now - self._gossiped_at.get(name, -_GOSSIP_AGAIN_S) >= _GOSSIP_AGAIN_S:
+            self._gossiped_at[name] = now
+            self._enqueue(tx_topic(self.chain_id), transaction)
+        if is_new:
+            self.driver.transactions_waiting()
+
+    def _candidates(self) -> Sequence[bytes]:
+        return self.mempool.candidates()
+
+    def _check(self, transaction: bytes) -> None:
+        position = self._replica.position
+        context = position.context(round_=0, time_ms=self._clock(), proposer=self.parts.key.address)
+        try:
+            self._ledger.check(position.state, context, transaction)
+        except NotYet as error:
+            sender, view = _sender(transaction), LedgerView(position.state)
+            if sender in context.authorities.members or view.participant(sender) is not None:
+                raise
+            if view.account(sender) != Account(0, 0):
+                raise
+            # Keys cost nothing: what waits must be somebody's whom the chain knows, or the pool is anybody's to fill.
+            message = f"{address_text(sender)} is unknown to the chain, so nothing of it waits ({error})"
+            raise InvalidTransaction("stranger", message) from error
+
+    def _on_transaction(self, peer_id: str, transaction: bytes) -> bool:
+        """Gossip: take a transaction in; only what is new and possible is passed on."""
+        try:
+            is_new = self.mempool.add(transaction)
+        except InputError as error:
+            # A transaction that was fine where it came from may be too late here: no fault of the forwarder.
+            log.debug("transaction from %s refused: %s", peer_id, error)
+            return False
+        if is_new:
+            # The replica runs in a task of its own: whatever stops it must stop the node, and gossip forgives.
+            self._arrived.set()
+        return is_new
+
+    async def _tell_of_arrivals(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived = trio.Event()
+            self.driver.transactions_waiting()
+
+    def _on_announcement(self, peer_id: str, data: bytes) -> bool:
+        announcement = decode(Announcement, data, size_bytes_max=ANNOUNCEMENT_SIZE_BYTES_MAX)
+        self._synchroniser.announce(peer_id, announcement.height)
+        return True
+
+    def _announce(self, final: FinalBlock) -> None:
+        waiting = {transaction_hash(transaction) for transaction in self.mempool.candidates()}
+        self._gossiped_at = {name: at for name, at in self._gossiped_at.items() if name in waiting}
+        announcement = Announcement(final.block.header.height, final.block.hash)
+        self._enqueue(final_topic(self.chain_id), encode(announcement))
+
+    def _hello(self) -> Hello:
+        genesis = self.parts.genesis
+        return Hello(
+            PROTOCOL_VERSION, self.chain_id, genesis.hash, self.parts.key.address, self.head.height, self._session
+        )
+
+    def _on_frame(self, peer_id: str, frame: bytes) -> None:
+        self.driver.receive(peer_id, frame)
+
+    def _on_peer_up(self, peer_id: str, hello: Hello) -> None:
+        self.parts.activity.gauges["peers"] = len(self._peers.connected)
+        self._synchroniser.announce(peer_id, hello.height)
+        self.driver.peer_connected(peer_id)
+
+    def _on_peer_down(self, peer_id: str) -> None:
+        self.parts.activity.gauges["peers"] = len(self._peers.connected)
+        self._synchroniser.forget(peer_id)
+
+    def _on_behind(self, peer_id: str, height: int) -> None:
+        self._synchroniser.announce(peer_id, height)
+
+    def _peer_ids(self) -> Sequence[str]:
+        return self._peers.peer_ids()
+
+    def _enqueue(self, topic: str, data: bytes) -> None:
+        try:
+            self._outgoing.send_nowait((topic, data))
+        except trio.WouldBlock:
+            # Lost gossip is repaired: transactions are sent again, blocks are pulled.
+            self.parts.activity.count("gossip_dropped")
+
+    async def _publish_outgoing(self) -> None:
+        async for topic, data in self._to_publish:
+            try:
+                await self.parts.host.publish(topic, data)
+            except HostError as error:
+                log.warning("not published on %s: %s", topic, error)
+
+
+def _sender(transaction: bytes) -> Address:
+    return decode(SignedTransaction, transaction, size_bytes_max=TRANSACTION_SIZE_BYTES_MAX).transaction.sender

@@ -1,0 +1,210 @@
+"""Frames over a byte stream, the same for every host.
+
+A frame is its length in four bytes, big-endian, and its bytes. Reading keeps what has arrived until a frame is
+complete, so a read that times out loses nothing. Writing is all or nothing: a frame that fits goes out without a
+point at which it could be cancelled; a larger one is shielded, and once its caller is cancelled it has `_GRACE_S` to
+finish before the stream is reset. A shield without that limit would hang on a peer that has stopped reading.
+
+`serve` is the guard around every stream handler.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter
+from typing import Final, Self
+
+import trio
+
+from node.host.interface import (
+    FRAME_HEADER_SIZE_BYTES,
+    FaultListener,
+    FrameTooLarge,
+    HostError,
+    Stream,
+    StreamClosed,
+    StreamHandler,
+)
+from pdfedchain.errors import InputError
+
+__all__ = ["FrameStream", "first_leaf", "serve"]
+
+log = logging.getLogger(__name__)
+
+#: Time a frame under way has to finish after its sender was cancelled.
+_GRACE_S: Final = 1.0
+
+#: Time to say goodbye, so that a cancelled task never waits for a peer.
+_CLOSE_S: Final = 1.0
+
+
+class FrameStream(ABC):
+    """`Stream` on top of four primitives."""
+
+    def __init__(self, peer_id: str, protocol: str) -> None:
+        self._peer_id = peer_id
+        self._protocol = protocol
+        self._buffer = bytearray()
+        self._sending = trio.Lock()
+        self._closed = False
+
+    @property
+    def peer_id(self) -> str:
+        return self._peer_id
+
+    @property
+    def protocol(self) -> str:
+        return self._protocol
+
+    @abstractmethod
+    def _write_now(self, data: bytes) -> bool:
+        """Write all of it without waiting, or nothing and return false. Raises `StreamClosed`."""
+
+    @abstractmethod
+    async def _write(self, data: bytes) -> None:
+        """Write all of it, waiting as needed. Raises `StreamClosed`."""
+
+    @abstractmethod
+    async def _read_some(self) -> bytes:
+        """At least one byte; empty at the end of the stream. Raises `StreamClosed`. Cancelling loses nothing."""
+
+    @abstractmethod
+    async def _close(self) -> None:
+        """End our direction."""
+
+    @abstractmethod
+    async def _reset(self) -> None:
+        """End both directions at once."""
+
+    async def send_frame(self, frame: bytes) -> None:
+        await self.write(len(frame).to_bytes(FRAME_HEADER_SIZE_BYTES, "big") + frame)
+
+    async def write(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        self._check_open()
+        if not self._sending.locked() and self._write_now(data):
+            return
+        async with self._sending:
+            await self._write_shielded(data)
+
+    async def _write_shielded(self, data: bytes) -> None:
+        self._check_open()
+        shield = trio.CancelScope(shield=True)
+
+        async def hurry_when_cancelled() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                shield.deadline = trio.current_time() + _GRACE_S
+
+        failure: StreamClosed | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hurry_when_cancelled)
+            with shield:
+                try:
+                    await self._write(data)
+                except StreamClosed as error:
+                    failure = error
+            if shield.cancelled_caught:
+                failure = StreamClosed(self._peer_id, reason="the peer stopped reading")
+                await self.reset()
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StreamClosed(self._peer_id, reason="closed on this side")
+
+    async def _fill(self, size_bytes: int) -> None:
+        self._check_open()
+        while len(self._buffer) < size_bytes:
+            data = await self._read_some()
+            if not data:
+                clean = not self._buffer
+                raise StreamClosed(self._peer_id, clean=clean, reason="" if clean else "ended in the middle")
+            self._buffer += data
+
+    async def receive_frame(self, size_bytes_max: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        await self._fill(FRAME_HEADER_SIZE_BYTES)
+        size_bytes = int.from_bytes(self._buffer[:FRAME_HEADER_SIZE_BYTES], "big")
+        if size_bytes > size_bytes_max:
+            await self.reset()
+            raise FrameTooLarge(self._peer_id, size_bytes, size_bytes_max)
+        end = FRAME_HEADER_SIZE_BYTES + size_bytes
+        await self._fill(end)
+        frame = bytes(self._buffer[FRAME_HEADER_SIZE_BYTES:end])
+        del self._buffer[:end]
+        return frame
+
+    async def read_exactly(self, size_bytes: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        await self._fill(size_bytes)
+        data = bytes(self._buffer[:size_bytes])
+        del self._buffer[:size_bytes]
+        return data
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_S):
+                await self._close()
+
+    async def reset(self) -> None:
+        self._closed = True
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_S):
+            await self._reset()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            await self.aclose()
+        else:
+            await self.reset()
+
+
+async def serve(stream: Stream, handler: StreamHandler, fault: FaultListener, counters: Counter[str]) -> None:
+    """Run a handler on a stream so that nothing it raises goes further, and the stream is closed afterwards."""
+    served = False
+    try:
+        await handler(stream)
+        served = True
+    except* HostError as gone:
+        for error in _leaves(gone):
+            if isinstance(error, InputError):
+                fault(stream.peer_id, str(error))
+        counters["stream_ended_early"] += 1
+    except* InputError as wrong:
+        counters["stream_input_errors"] += 1
+        for error in _leaves(wrong):
+            fault(stream.peer_id, f"{stream.protocol}: {error}")
+    except* Exception:
+        counters["stream_handler_errors"] += 1
+        log.exception("the handler of %s failed while serving %s", stream.protocol, stream.peer_id)
+    finally:
+        if served:
+            await stream.aclose()
+        else:
+            await stream.reset()
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            found += _leaves(error)
+        else:
+            found.append(error)
+    return found
+
+
+def first_leaf(group: ExceptionGroup[Exception]) -> Exception:
+    """The first exception inside nested groups that is not a group itself."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,316 @@
+"""`Host` on libp2p 0.8.1: TCP, noise, yamux, gossipsub.
+
+The version is pinned and its traps are mended beside this file (`mends`, `yamux`, `swarm`, `gossip`); each mend has a
+test that fails without it, so that an upgrade tells which can go. What is not here: discovery, relays, QUIC,
+redialling (`node.peers` decides whom to dial and when).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import trio
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.host.basic_host import BasicHost
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.peer.id import ID
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+
+from node.host.framing import FrameStream, first_leaf, serve
+from node.host.gossip import new_gossip
+from node.host.interface import (
+    Accept,
+    DialFailed,
+    FaultListener,
+    HostError,
+    HostLimits,
+    InvalidAddress,
+    MessageTooLarge,
+    NotConnected,
+    PortTaken,
+    ProtocolRefused,
+    StreamClosed,
+    StreamHandler,
+)
+from node.host.swarm import new_swarm
+from node.host.yamux import DATA_SIZE_BYTES_MAX, DEFAULT_WINDOW_SIZE, grant_room, write_now
+
+__all__ = ["Libp2pHost", "Libp2pStream", "open_host", "quiet_libp2p_logging"]
+
+log = logging.getLogger(__name__)
+
+_READ_SIZE_BYTES: Final = 262_144
+
+#: What a peer may send ahead of us on one stream once it sends much: 40 MB/s at a round trip of 50 ms.
+_WINDOW_SIZE_BYTES: Final = 2_097_152
+
+#: Room is reported in steps of half the first window.
+_ROOM_STEP_SIZE_BYTES: Final = DEFAULT_WINDOW_SIZE // 2
+
+#: How often a writer looks whether its window has opened again; yamux has no event for it.
+_WINDOW_POLL_S: Final = 0.01
+
+_BROKEN: Final = (BaseLibp2pError, OSError, trio.ClosedResourceError, trio.BrokenResourceError)
+
+
+class Libp2pStream(FrameStream):
+    """A stream straight on yamux.
+
+    `NetStream.write` resets after five seconds without a window, which a busy peer may well need.
+    `NetStream.read` loses what it has read if it is cancelled while it reports room, reports room after
+    every read, and doubles the window for reading a few bytes quickly.
+    """
+
+    def __init__(self, net: NetStream, protocol: str) -> None:
+        super().__init__(str(net.muxed_conn.peer_id), protocol)
+        self._net = net
+        self._muxed = net.muxed_stream
+        self._room_owed = 0
+        self._room_extra = _WINDOW_SIZE_BYTES - DEFAULT_WINDOW_SIZE
+
+    def _write_now(self, data: bytes) -> bool:
+        self._check_writable()
+        try:
+            return write_now(self._muxed, data)
+        except _BROKEN as error:
+            raise StreamClosed(self.peer_id, reason=str(error)) from error
+
+    async def _write(self, data: bytes) -> None:
+        start = 0
+        while start < len(data):
+            self._check_writable()
+            room = min(self._muxed.send_window, DATA_SIZE_BYTES_MAX)
+            if room <= 0 or self._muxed.conn.congested:
+                await trio.sleep(_WINDOW_POLL_S)
+            elif self._write_now(data[start : start + room]):
+                start += room
+                await trio.lowlevel.checkpoint()
+
+    def _check_writable(self) -> None:
+        if self._muxed.closed or self._muxed.send_closed or self._muxed.reset_received:
+            raise StreamClosed(self.peer_id, reason="reset")
+
+    async def _read_some(self) -> bytes:
+        try:
+            data: bytes = await self._muxed.conn.read_stream(self._muxed.stream_id, _READ_SIZE_BYTES)
+        except MuxedStreamEOF:
+            if self._muxed.reset_received:
+                raise StreamClosed(self.peer_id, reason="reset") from None
+            return b""
+        except MuxedStreamError as error:
+            raise StreamClosed(self.peer_id, reason=str(error)) from error
+        self._make_room(len(data))
+        return data
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Let the peer send as much as was read, and at first what makes its window `_WINDOW_SIZE_BYTES`."""
+        self._room_owed += size_bytes
+        if self._room_owed >= _ROOM_STEP_SIZE_BYTES:
+            try:
+                grant_room(self._muxed, self._room_owed + self._room_extra)
+            except _BROKEN as error:
+                log.debug("no window update to %s: %s", self.peer_id, error)
+            self._room_owed = self._room_extra = 0
+
+    async def _close(self) -> None:
+        try:
+            await self._net.close()
+        except _BROKEN as error:
+            log.debug("closing a stream with %s: %s", self.peer_id, error)
+
+    async def _reset(self) -> None:
+        try:
+            await self._net.reset()
+        except _BROKEN as error:
+            log.debug("resetting a stream with %s: %s", self.peer_id, error)
+
+
+class Libp2pHost:
+    """See `node.host.interface.Host`; made by `open_host`."""
+
+    def __init__(self, seed: bytes, limits: HostLimits) -> None:
+        self.counters: Counter[str] = Counter()
+        self._limits = limits
+        self._fault_listener: FaultListener | None = None
+        self._dialling: dict[str, trio.Lock] = {}
+        self.swarm, self._tcp = new_swarm(seed, limits, self.counters)
+        self.basic = BasicHost(self.swarm, disable_identify_address_discovery=True)
+        self.pubsub, self._router = new_gossip(
+            self.basic,
+            limits=limits,
+            counters=self.counters,
+            fault=self._fault,
+            wrap=lambda net: Libp2pStream(net, str(net.get_protocol())),
+        )
+        self._peer_id = str(self.basic.get_id())
+
+    @property
+    def peer_id(self) -> str:
+        return self._peer_id
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(str(address) for address in self.basic.get_addrs())
+
+    @asynccontextmanager
+    async def run(self, listen: str) -> AsyncIterator[None]:
+        """Listen, and keep libp2p's services going inside the block."""
+        address = _parse(listen)
+        async with self.basic.run(listen_addrs=[address]):
+            try:
+                if self._tcp.listen_error is not None:
+                    raise _listen_error(listen, self._tcp.listen_error, taken=self._tcp.port_taken)
+                if not self.basic.get_addrs():
+                    raise InvalidAddress(listen, "cannot listen there; only TCP is spoken")
+                async with background_trio_service(self._router), background_trio_service(self.pubsub):
+                    await self.pubsub.wait_until_ready()
+                    yield
+            finally:
+                # Leaving `run` alone keeps listener and connections open.
+                with trio.CancelScope(shield=True):
+                    await self.basic.close()
+
+    def _fault(self, peer_id: str, reason: str) -> None:
+        self.counters["faults"] += 1
+        log.info("%s broke the rules: %s", peer_id, reason)
+        if self._fault_listener is not None:
+            self._fault_listener(peer_id, reason)
+
+    def set_fault_listener(self, listener: FaultListener) -> None:
+        self._fault_listener = listener
+
+    async def connect(self, address: str) -> str:
+        maddr = _parse(address)
+        try:
+            peer_id = str(maddr.value_for_protocol("p2p"))
+            identity = ID.from_base58(peer_id)
+        except Exception as error:
+            raise InvalidAddress(address, "it names no peer id") from error
+        if peer_id == self._peer_id:
+            raise InvalidAddress(address, "it is our own")
+        async with self._dialling.setdefault(peer_id, trio.Lock()):
+            if peer_id in self.connected_peers():
+                return peer_id
+            failure = "no answer in time"
+            with trio.move_on_after(self._limits.dial_timeout_s):
+                try:
+                    await self.swarm.dial(maddr, identity)
+                    return peer_id
+                except _BROKEN as error:
+                    failure = _reason(error)
+            raise DialFailed(address, failure)
+
+    def connected_peers(self) -> frozenset[str]:
+        return self.swarm.live_peers()
+
+    async def disconnect(self, peer_id: str) -> None:
+        await self.swarm.drop_peer(ID.from_base58(peer_id))
+
+    async def ban(self, peer_id: str, duration_s: float) -> None:
+        self.swarm.ban(peer_id, duration_s)
+        await self.disconnect(peer_id)
+
+    def set_stream_handler(self, protocol: str, handler: StreamHandler) -> None:
+        async def handle(net: NetStream) -> None:
+            await serve(Libp2pStream(net, protocol), handler, self._fault, self.counters)
+
+        self.basic.set_stream_handler(protocol, handle)
+
+    async def open_stream(self, peer_id: str, protocol: str) -> Libp2pStream:
+        if peer_id not in self.connected_peers():
+            raise NotConnected(peer_id)
+        failure = "no answer in time"
+        with trio.move_on_after(self._limits.open_stream_timeout_s):
+            try:
+                net = await self.basic.new_stream(ID.from_base58(peer_id), [protocol])
+                return Libp2pStream(net, protocol)
+            except _BROKEN as error:
+                failure = _reason(error)
+        if peer_id not in self.connected_peers():
+            raise NotConnected(peer_id)
+        raise ProtocolRefused(peer_id, protocol, failure)
+
+    async def subscribe(self, topic: str, accept: Accept) -> None:
+        await self.pubsub.take_part(topic, accept)
+
+    async def publish(self, topic: str, data: bytes) -> None:
+        if len(data) > self._limits.gossip_size_bytes_max:
+            raise MessageTooLarge(len(data), self._limits.gossip_size_bytes_max)
+        await self.pubsub.publish(topic, data)
+
+
+def _parse(address: str) -> Multiaddr:
+    try:
+        return Multiaddr(address)
+    except Exception as error:
+        raise InvalidAddress(address, str(error)) from error
+
+
+def _listen_error(listen: str, error: OSError, *, taken: bool) -> HostError:
+    if taken:
+        return PortTaken(listen)
+    return HostError(f"cannot listen on {listen}: {error}", hint="choose an address of this machine")
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@asynccontextmanager
+async def open_host(
+    seed: bytes, listen: str = "/ip4/127.0.0.1/tcp/0", *, limits: HostLimits | None = None
+) -> AsyncIterator[Libp2pHost]:
+    """A host that listens inside the block.
+
+    Args:
+        seed: 32 secret bytes of the Ed25519 key that is this host's identity.
+        listen: multiaddress; port 0 takes any free one.
+
+    Raises:
+        PortTaken: another program listens there.
+        InvalidAddress: ``listen`` is not a TCP multiaddress.
+        HostError: the address is not one of this machine's.
+    """
+    host = Libp2pHost(seed, limits or HostLimits())
+    failure: Exception | None = None
+    finished = trio.Event()
+    async with trio.open_nursery() as nursery:
+        try:
+            await nursery.start(_keep, host, listen, finished)
+        except* (HostError, InvalidAddress) as group:
+            failure = first_leaf(group)
+        else:
+            try:
+                yield host
+            except Exception as error:  # noqa: BLE001 - raised again below, outside the nursery that would wrap it
+                failure = error
+            finished.set()
+    if failure is not None:
+        raise failure
+
+
+async def _keep(host: Libp2pHost, listen: str, finished: trio.Event, *, task_status: Any) -> None:
+    async with host.run(listen):
+        task_status.started()
+        await finished.wait()
+
+
+def quiet_libp2p_logging() -> None:
+    """Keep libp2p's own log to what is critical; a program calls this once, after it has set up its handlers.
+
+    libp2p reports as errors what we expect and handle (a refused dial, a stream that ends during negotiation), and
+    some of its modules log through the root logger, which without a handler would install one.
+    """
+    logging.getLogger("libp2p").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("libp2p."):
+            logging.getLogger(name).setLevel(logging.NOTSET)

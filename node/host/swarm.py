@@ -1,0 +1,258 @@
+"""Connections and listening, mended.
+
+Traps of libp2p 0.8.1 that this mends:
+
+* An exception in a stream handler stops the node. Every task and every inbound stream is guarded.
+* An exception on the way leaves a connection that looks alive; with the guard, the stream alone is reset.
+* Plaintext is accepted by default. `new_swarm` takes noise and yamux only.
+* An inbound connection keeps its place for the lifetime of the node, so the 251st is refused. Here the place is
+  free again when the connection ends, and the number is a bound on live connections.
+* A failed dial blocks the peer for 60 s, and every connect takes at least 250 ms. `dial` goes straight to the
+  address, once; who retries, and when, is decided by the peer manager alone.
+* Listening sets SO_REUSEPORT, so a second node takes the same port without an error and gets half the
+  connections. `ExclusiveTcp` binds without it.
+
+What is off: libp2p's resource manager (its limits per second punish a restarted neighbour), auto-connector, pruner and
+health monitor.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import trio
+from libp2p.abc import IListener
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.exceptions import SwarmException
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from libp2p.transport.tcp.tcp import TCP
+from libp2p.transport.upgrader import TransportUpgrader
+from libp2p.utils.multiaddr_utils import extract_ip_from_multiaddr, multiaddr_from_socket
+from multiaddr import Multiaddr
+
+from node.host.interface import HostLimits
+from node.host.mends import GuardedManager, guarded
+from node.host.yamux import QueuedYamux, YamuxOnly
+
+__all__ = ["ExclusiveTcp", "MendedSwarm", "new_swarm"]
+
+log = logging.getLogger(__name__)
+
+_CLOSE_S = 1.0
+
+
+class ExclusiveListener(IListener):  # type: ignore[misc]
+    """Listens on TCP and fails where somebody else does."""
+
+    #: Set by the swarm before `listen`.
+    background_nursery: trio.Nursery
+
+    def __init__(self, handler: Callable[[Any], Any], transport: ExclusiveTcp) -> None:
+        self._handler = handler
+        self._transport = transport
+        self._listeners: Sequence[trio.SocketListener] = ()
+        self._scope = trio.CancelScope()
+
+    async def listen(self, maddr: Multiaddr) -> None:
+        """Bind and serve in the swarm's background.
+
+        Raises:
+            OSError: the address cannot be bound; also kept in `ExclusiveTcp.listen_error`, since the swarm drops it.
+        """
+        try:
+            self._listeners = await trio.open_tcp_listeners(
+                int(maddr.value_for_protocol("tcp")), host=extract_ip_from_multiaddr(maddr)
+            )
+        except OSError as error:
+            self._transport.listen_error = error
+            raise
+        await self.background_nursery.start(self._serve)
+
+    async def _serve(self, *, task_status: Any) -> None:
+        with self._scope:
+            await trio.serve_listeners(self._accept, self._listeners, task_status=task_status)
+
+    async def _accept(self, stream: trio.SocketStream) -> None:
+        await self._handler(TrioTCPStream(stream))
+
+    def get_addrs(self) -> tuple[Multiaddr, ...]:
+        """What is listened on."""
+        return tuple(multiaddr_from_socket(listener.socket) for listener in self._listeners)
+
+    async def close(self) -> None:
+        """Stop accepting, and end what was accepted."""
+        self._scope.cancel()
+        for listener in self._listeners:
+            await listener.aclose()
+
+
+class ExclusiveTcp(TCP):  # type: ignore[misc]
+    """TCP whose listeners share their port with nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listen_error: OSError | None = None
+
+    def create_listener(self, handler_function: Callable[[Any], Any]) -> ExclusiveListener:
+        """A listener that calls ``handler_function`` with each accepted socket."""
+        return ExclusiveListener(handler_function, self)
+
+    @property
+    def port_taken(self) -> bool:
+        """Whether listening failed because another program listens there."""
+        error = self.listen_error
+        return error is not None and errno.EADDRINUSE in (error.errno, getattr(error.__cause__, "errno", None))
+
+
+class NoAutoConnector:
+    """In place of libp2p's, which dials everybody it has heard of until half of all allowed connections are in use."""
+
+    _is_connecting = True  # what `_schedule_auto_connect` asks before it does anything
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+    async def run_background_task(self, nursery: trio.Nursery) -> None:
+        """Nothing to run."""
+
+    def record_disconnect(self, peer_id: ID) -> None:
+        """Nothing to remember."""
+
+
+class MendedSwarm(Swarm):  # type: ignore[misc]
+    """The connections of one host."""
+
+    def __init__(self, *args: Any, limits: HostLimits, counters: Counter[str], **options: Any) -> None:
+        self._counters = counters
+        self._limits = limits
+        self._banned_until: dict[str, float] = {}
+        self._streams_inbound: Counter[str] = Counter()
+        super().__init__(*args, **options)
+        self.auto_connector = NoAutoConnector()
+        self._inbound_limiter.total_tokens = limits.connections_inbound_max
+
+    @property
+    def manager(self) -> GuardedManager:
+        """The task manager, guarded."""
+        return GuardedManager(self._manager, self._counters)
+
+    def set_stream_handler(self, stream_handler: Any) -> None:
+        """Guard the handler of all inbound streams, and bound their number per peer."""
+        handle = guarded(stream_handler, self._counters)
+
+        async def bounded(stream: Any) -> None:
+            peer = str(stream.muxed_conn.peer_id)
+            if self._streams_inbound[peer] >= self._limits.streams_inbound_per_peer_max:
+                self._counters["streams_refused"] += 1
+                await stream.reset()
+                return
+            self._streams_inbound[peer] += 1
+            try:
+                await handle(stream)
+            finally:
+                self._streams_inbound[peer] -= 1
+                if not self._streams_inbound[peer]:
+                    del self._streams_inbound[peer]
+
+        super().set_stream_handler(bounded)
+
+    async def _do_handle_inbound_connection(self, read_write_closer: Any, maddr: Any, failure_event: Any) -> None:
+        """Upgrade, then stay as long as the connection lives, not as long as the node does."""
+        raw = RawConnection(read_write_closer, False)
+        try:
+            muxed = await self.upgrade_inbound_raw_conn(raw, maddr)
+        except Exception as error:  # noqa: BLE001 - whatever a stranger sends during the handshake ends his connection only
+            self._counters["inbound_upgrades_failed"] += 1
+            log.debug("inbound connection failed: %s", error)
+            await raw.close()
+        else:
+            await muxed.event_closed.wait()
+
+    async def add_conn(self, muxed_conn: QueuedYamux, direction: str = "unknown") -> Any:
+        """Register a connection unless its peer is banned."""
+        peer_id = str(muxed_conn.peer_id)
+        if time.monotonic() < self._banned_until.get(peer_id, 0.0):
+            self._counters["connections_banned"] += 1
+            with trio.CancelScope(shield=True):
+                await muxed_conn.secured_conn.close()
+            raise SwarmException(f"{peer_id} is banned")
+        return await super().add_conn(muxed_conn, direction)
+
+    async def dial(self, address: Multiaddr, peer_id: ID) -> None:
+        """One attempt at one address."""
+        await self.dial_addr(address, peer_id)
+        self.unblock_peer(peer_id)
+
+    def live_peers(self) -> frozenset[str]:
+        """Peers with a connection that has not ended."""
+        return frozenset(
+            str(peer_id)
+            for peer_id, connections in self.connections.items()
+            if any(not connection.is_closed for connection in connections)
+        )
+
+    async def drop_peer(self, peer_id: ID) -> None:
+        """Close all connections to a peer; a peer that does not read is not waited for."""
+        async with trio.open_nursery() as nursery:
+            for connection in self.get_connections(peer_id):
+                nursery.start_soon(self._drop, connection)
+
+    async def _drop(self, connection: Any) -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_S):
+            await connection.close()
+
+    def ban(self, peer_id: str, duration_s: float) -> None:
+        """Refuse connections with a peer for a while."""
+        now = time.monotonic()
+        self._banned_until = {peer: until for peer, until in self._banned_until.items() if until > now}
+        self._banned_until[peer_id] = now + duration_s
+
+
+def new_swarm(seed: bytes, limits: HostLimits, counters: Counter[str]) -> tuple[MendedSwarm, ExclusiveTcp]:
+    """A swarm with TCP, noise and yamux, and nothing else that libp2p could agree on."""
+    key_pair = create_new_key_pair(seed)
+    peer_id = ID.from_pubkey(key_pair.public_key)
+    upgrader = TransportUpgrader(
+        secure_transports_by_protocol={NOISE: NoiseTransport(key_pair, create_noise_key_pair().private_key)},
+        muxer_transports_by_protocol={},
+    )
+    upgrader.muxer_multistream = YamuxOnly({YAMUX: QueuedYamux})
+    peerstore = PeerStore()
+    peerstore.add_key_pair(peer_id, key_pair)
+    tcp = ExclusiveTcp()
+    connections_max = 2 * limits.connections_inbound_max
+    swarm = MendedSwarm(
+        peer_id,
+        peerstore,
+        upgrader,
+        [tcp],
+        retry_config=RetryConfig(max_retries=0),
+        connection_config=ConnectionConfig(
+            max_connections=connections_max,
+            high_watermark=connections_max,
+            low_watermark=0,
+            min_connections=0,
+            dial_timeout=limits.dial_timeout_s,
+            outbound_stream_protocol_negotiation_timeout=limits.open_stream_timeout_s,
+        ),
+        limits=limits,
+        counters=counters,
+    )
+    return swarm, tcp

@@ -1,0 +1,188 @@
+"""Yamux with one writer, bounded buffers and a close that never waits.
+
+Traps of libp2p 0.8.1 that this mends:
+
+* The task that reads a connection awaits the write lock to answer pings and to acknowledge streams. When both sides
+  have full socket buffers, both readers wait for a writer that waits for a reader: a permanent deadlock. Here every
+  frame goes into a queue and one task per connection writes it; only those who send data wait for room.
+* Cancelling a write in mid-frame corrupts the connection, because noise has counted the message already. The
+  writing task is cancelled by nobody but the connection's own end.
+* The receive window is not enforced. A peer that has sent more than `BUFFERED_SIZE_BYTES_MAX` of unread data loses
+  its connection.
+* A close waits for a peer that has stopped reading. Here it gets `_GOODBYE_S`, then the socket is closed.
+
+``muxer_opt`` ignores a class of ours (`muxer_multistream.py:143`), so `YamuxOnly` replaces the chooser instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections import deque
+from typing import Any, Final
+
+import trio
+from libp2p.io.exceptions import ConnectionClosedError, IOException
+from libp2p.network.connection.exceptions import RawConnError
+from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
+from libp2p.stream_muxer.yamux.yamux import (
+    DEFAULT_WINDOW_SIZE,
+    GO_AWAY_NORMAL,
+    PROTOCOL_ID,
+    TYPE_DATA,
+    TYPE_GO_AWAY,
+    TYPE_WINDOW_UPDATE,
+    Yamux,
+    YamuxStream,
+)
+
+__all__ = ["DATA_SIZE_BYTES_MAX", "DEFAULT_WINDOW_SIZE", "QueuedYamux", "YamuxOnly", "grant_room", "write_now"]
+
+log = logging.getLogger(__name__)
+
+#: One yamux frame of this much data fits one noise message (65,535 - 16 of MAC - 12 of header).
+DATA_SIZE_BYTES_MAX: Final = 65_507
+
+#: Senders wait above this much queued data; a socket takes a few hundred kilobytes at once.
+_QUEUED_SIZE_BYTES_SOFT_MAX: Final = 262_144
+
+#: Frames nobody waits for (acknowledgements, window updates, pings). A peer that lets this many pile up does not read.
+_QUEUED_FRAMES_MAX: Final = 16_384
+
+#: Unread data of all streams of a connection: eight streams at yamux' largest window of 16 MiB.
+BUFFERED_SIZE_BYTES_MAX: Final = 134_217_728
+
+_GOODBYE_S: Final = 0.25
+
+_HEADER: Final = struct.Struct("!BBHII")
+
+
+class QueuedYamux(Yamux):  # type: ignore[misc]
+    """A yamux connection whose frames are written by one task."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._queue: deque[tuple[bytes, trio.Event | None]] = deque()
+        self._queued_size_bytes = 0
+        self._queue_filled = trio.Event()
+        self._writing_ended = False
+
+    async def handle_incoming(self) -> None:
+        """Read until the connection ends, with the writer beside it in the connection's nursery."""
+        self._nursery.start_soon(self._write_queue)
+        await super().handle_incoming()
+
+    async def _write_queue(self) -> None:
+        try:
+            while True:
+                while self._queue:
+                    data, written = self._queue.popleft()
+                    await self.secured_conn.write(data)
+                    self._queued_size_bytes -= len(data)
+                    if written is not None:
+                        written.set()
+                self._queue_filled = trio.Event()
+                await self._queue_filled.wait()
+        except (IOException, RawConnError, OSError, trio.ClosedResourceError, trio.BrokenResourceError) as error:
+            log.debug("writing to %s ended: %s", self.peer_id, error)
+            # The reader notices a closed socket and ends the connection.
+            await self.secured_conn.close()
+        finally:
+            self._writing_ended = True
+            for _, written in self._queue:
+                if written is not None:
+                    written.set()
+            self._queue.clear()
+
+    def enqueue(self, frame: bytes, written: trio.Event | None = None) -> None:
+        """Put a frame in line.
+
+        Raises:
+            ConnectionClosedError: the connection has ended, or the peer has not read for very long.
+        """
+        if self._writing_ended or self.event_shutting_down.is_set():
+            raise ConnectionClosedError("connection closed", transport="yamux")
+        if len(self._queue) >= _QUEUED_FRAMES_MAX:
+            # Ends the writer, and with it the connection; the socket closes at its next write.
+            self._nursery.cancel_scope.cancel()
+            raise ConnectionClosedError("connection closed: the peer does not read", transport="yamux")
+        self._queue.append((frame, written))
+        self._queued_size_bytes += len(frame)
+        self._queue_filled.set()
+
+    @property
+    def congested(self) -> bool:
+        """Whether whoever sends data should wait."""
+        return self._queued_size_bytes > _QUEUED_SIZE_BYTES_SOFT_MAX
+
+    async def _write_frame(self, data: bytes) -> None:
+        kind = data[1]
+        if kind == TYPE_GO_AWAY or (kind == TYPE_DATA and self.congested):
+            written = trio.Event()
+            self.enqueue(data, written)
+            await written.wait()
+            if self._writing_ended:
+                raise ConnectionClosedError("connection closed", transport="yamux")
+        else:
+            self.enqueue(data)
+            if kind == TYPE_DATA:
+                await trio.lowlevel.checkpoint()
+
+    async def _read_data_body(self, length: int) -> bytes:
+        if length + sum(len(buffer) for buffer in self.stream_buffers.values()) > BUFFERED_SIZE_BYTES_MAX:
+            # The one exception for which libp2p closes the connection instead of going on out of step.
+            raise trio.TooSlowError(f"{self.peer_id} sends more than its windows allow")
+        body: bytes = await super()._read_data_body(length)
+        return body
+
+    async def close(self, error_code: int = GO_AWAY_NORMAL) -> None:
+        """Say goodbye if the peer listens, then close the socket."""
+        if not self.event_shutting_down.is_set() and self._nursery is not None:
+            with trio.move_on_after(_GOODBYE_S):
+                try:
+                    await self._write_frame(_HEADER.pack(0, TYPE_GO_AWAY, 0, 0, error_code))
+                except (IOException, RawConnError) as error:
+                    log.debug("no goodbye to %s: %s", self.peer_id, error)
+        await self._cleanup_on_error()
+
+    async def _cleanup_on_error(self) -> None:
+        """Close the socket before anything that could be cancelled, or it would stay open."""
+        self.event_shutting_down.set()
+        with trio.CancelScope(shield=True):
+            await self.secured_conn.close()
+        await super()._cleanup_on_error()
+
+
+def write_now(stream: YamuxStream, data: bytes) -> bool:
+    """Write without waiting: true if all of ``data`` is in line, false if nothing is.
+
+    Raises:
+        ConnectionClosedError: the connection has ended.
+    """
+    conn = stream.conn
+    if len(data) > min(stream.send_window, DATA_SIZE_BYTES_MAX) or conn.congested:
+        return False
+    conn.enqueue(_HEADER.pack(0, TYPE_DATA, 0, stream.stream_id, len(data)) + data)
+    stream.send_window -= len(data)
+    return True
+
+
+def grant_room(stream: YamuxStream, size_bytes: int) -> None:
+    """Let the peer send so much more on a stream.
+
+    Raises:
+        ConnectionClosedError: the connection has ended.
+    """
+    stream.recv_window += size_bytes
+    stream.conn.enqueue(_HEADER.pack(0, TYPE_WINDOW_UPDATE, 0, stream.stream_id, size_bytes))
+
+
+class YamuxOnly(MuxerMultistream):  # type: ignore[misc]
+    """Agrees on yamux and nothing else, and uses `QueuedYamux`."""
+
+    async def new_conn(self, conn: Any, peer_id: Any) -> Any:
+        """A yamux connection over a secured one."""
+        protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
+        assert protocol == PROTOCOL_ID
+        muxed = QueuedYamux(conn, peer_id, is_initiator=conn.is_initiator)
+        return self._annotate_connection(muxed, conn, protocol)

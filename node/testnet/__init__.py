@@ -1,0 +1,1 @@
+"""A local testnet: real node processes on one machine, watched from outside through their home directories."""

@@ -1,0 +1,351 @@
+"""Fetching a folder from several peers at once.
+
+One task per peer opens a stream when there is something to ask of that peer, keeps a few blocks in flight, hashes
+and stores every block in a thread, and tells `Transfer`, which decides everything. Blocks already in the store are
+hashed and not asked for again, so that a fetch that was cut off goes on where it was.
+
+What happens to a peer::
+
+    block does not hash to its identifier     dropped, fault LIED
+    frame undecodable, or answers what nobody asked    dropped, fault GARBAGE
+    no answer for ``stall_timeout_s``         dropped, fault STALLED; others get its blocks
+    stream breaks or cannot be opened         tried again, up to three times in a row; then dropped, fault BROKEN
+
+The caller judges its peers by these faults: LIED and GARBAGE never happen to an honest one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from node.host.interface import FrameTooLarge, Host, HostError, Stream
+from node.weights.cid import Block
+from node.weights.errors import (
+    BlockDamaged,
+    BlockMismatch,
+    BlockMissing,
+    MalformedWeights,
+    PeerFault,
+    PeerFaultKind,
+    WeightsUnavailable,
+)
+from node.weights.limits import (
+    ATTEMPTS_PER_PEER,
+    FRAME_SIZE_BYTES_MAX,
+    PEERS_PER_TRANSFER_MAX,
+    STALL_TIMEOUT_S,
+)
+from node.weights.messages import PROTOCOL, Answer, Want
+from node.weights.store import WeightsStore
+from node.weights.transfer import Done, Progress, Transfer
+from node.weights.tree import Expected
+from pdfedchain.codec import decode, encode
+from pdfedchain.errors import DecodeError, PdfedError
+from pdfedchain.ids import Cid, cid_text
+
+__all__ = ["FetchReport", "fetch"]
+
+_RETRY_DELAY_S: Final = 0.25
+#: Identifiers looked up in one visit to a thread, and blocks read and hashed in it before it comes back.
+_LOOK_UP_COUNT: Final = 1_024
+_LOOK_UP_BLOCKS: Final = 8
+_THREADS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReport:
+    """What a finished fetch did.
+
+    Attributes:
+        progress: blocks and bytes of the whole folder.
+        fetched_blocks: blocks that came from peers.
+        fetched_bytes: their bytes.
+        by_peer: blocks each peer gave.
+        faults: peers that were dropped on the way.
+    """
+
+    progress: Progress
+    fetched_blocks: int
+    fetched_bytes: int
+    by_peer: dict[str, int]
+    faults: tuple[PeerFault, ...]
+
+
+async def fetch(
+    host: Host,
+    store: WeightsStore,
+    cid: Cid,
+    peers: Sequence[str],
+    *,
+    size_bytes_max: int,
+    on_progress: Callable[[Progress], None] | None = None,
+    stall_timeout_s: float = STALL_TIMEOUT_S,
+) -> FetchReport:
+    """Bring a folder into the store, whole.
+
+    Cancel it at any time: what has arrived stays and is not fetched again.
+
+    Args:
+        host: opens the streams.
+        store: gets the blocks.
+        cid: the folder.
+        peers: who may have it, in order of preference; the first 64 are asked.
+        size_bytes_max: most bytes of all its blocks, repetitions counted; checked as soon as the root is here.
+        on_progress: called after every block, on the event loop; must not block.
+        stall_timeout_s: longest wait for the next answer of a peer that owes one.
+
+    Raises:
+        WeightsUnavailable: no peer had all that was missing.
+        MalformedWeights: the folder itself is wrong, whoever serves it.
+        WeightsTooLarge: it is larger than ``size_bytes_max``, too deep, or has too many blocks.
+        OSError: the disk is full or refuses.
+    """
+    chosen = tuple(dict.fromkeys(peers))[:PEERS_PER_TRANSFER_MAX]
+    fetching = _Fetch(host, store, cid, chosen, size_bytes_max, on_progress, stall_timeout_s)
+    return await fetching.run()
+
+
+class _PeerFailed(Exception):
+    """A peer is to be dropped."""
+
+    def __init__(self, kind: PeerFaultKind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+class _Fetch:
+    """One `fetch` under way."""
+
+    def __init__(
+        self,
+        host: Host,
+        store: WeightsStore,
+        cid: Cid,
+        peers: tuple[str, ...],
+        size_bytes_max: int,
+        on_progress: Callable[[Progress], None] | None,
+        stall_timeout_s: float,
+    ) -> None:
+        self._host = host
+        self._store = store
+        self._cid = cid
+        self._peers = peers
+        self._on_progress = on_progress
+        self._stall_timeout_s = stall_timeout_s
+        self._transfer = Transfer(cid, size_bytes_max=size_bytes_max, peers=peers, layout=store.layout)
+        self._change = trio.Event()
+        self._end = trio.CancelScope()
+        self._failure: PdfedError | OSError | None = None
+        self._threads = trio.CapacityLimiter(_THREADS)
+        self._by_peer: dict[str, int] = {}
+        self._fetched_bytes = 0
+
+    async def run(self) -> FetchReport:
+        with self._end:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._look_up)
+                for peer_id in self._peers:
+                    nursery.start_soon(self._ask, peer_id)
+        if self._failure is not None:
+            raise self._failure
+        stage = self._transfer.stage
+        assert isinstance(stage, Done), "a fetch ends with success, a failure or cancellation"
+        return FetchReport(
+            stage.progress,
+            sum(self._by_peer.values()),
+            self._fetched_bytes,
+            dict(self._by_peer),
+            self._transfer.faults,
+        )
+
+    # Waking each other
+
+    def _changed(self) -> None:
+        """Wake every task, and end when there is nothing left to do."""
+        stage = self._transfer.stage
+        if self._on_progress is not None:
+            self._on_progress(stage.progress)
+        if isinstance(stage, Done):
+            self._end.cancel()
+        elif self._transfer.stuck:
+            self._fail(WeightsUnavailable(self._cid, self._transfer.wanted[:64], self._transfer.faults))
+        self._wake()
+
+    def _wake(self) -> None:
+        self._change.set()
+        self._change = trio.Event()
+
+    def _fail(self, error: PdfedError | OSError) -> None:
+        self._failure = self._failure or error
+        self._end.cancel()
+
+    # The store
+
+    async def _look_up(self) -> None:
+        """Look for discovered blocks in the store, before any peer is asked for them."""
+        while True:
+            batch = self._transfer.take_discovered(_LOOK_UP_COUNT)
+            if not batch:
+                await self._change.wait()
+                continue
+            while batch:
+                results = await trio.to_thread.run_sync(_look_up, self._store, batch, limiter=self._threads)
+                batch = batch[len(results) :]
+                try:
+                    for expected, block in results:
+                        if block is None:
+                            self._transfer.absent(expected)
+                        else:
+                            self._transfer.found(expected, block)
+                except MalformedWeights as error:
+                    self._fail(error)
+                    return
+                self._changed()
+
+    # One peer
+
+    async def _ask(self, peer_id: str) -> None:
+        """Ask one peer until all is done, or the peer has failed for good."""
+        attempts, reason = 0, ""
+        while attempts < ATTEMPTS_PER_PEER:
+            before = self._by_peer.get(peer_id, 0)
+            request = await self._next_request(peer_id)
+            try:
+                with _patience(self._stall_timeout_s):
+                    stream = await self._host.open_stream(peer_id, PROTOCOL)
+                await self._converse(peer_id, stream, request)
+            except _PeerFailed as error:
+                return self._drop(peer_id, error.kind, str(error))
+            except HostError as error:
+                attempts = 1 if self._by_peer.get(peer_id, 0) > before else attempts + 1
+                reason = str(error)
+                self._transfer.release(peer_id)
+                self._changed()
+                await trio.sleep(_RETRY_DELAY_S * attempts)
+        return self._drop(peer_id, PeerFaultKind.BROKEN, reason)
+
+    def _drop(self, peer_id: str, kind: PeerFaultKind, detail: str) -> None:
+        self._transfer.drop(PeerFault(peer_id, kind, detail))
+        self._changed()
+
+    async def _next_request(self, peer_id: str) -> tuple[Cid, ...]:
+        while not (request := self._transfer.next_request(peer_id)):
+            await self._change.wait()
+        return request
+
+    async def _converse(self, peer_id: str, stream: Stream, request: tuple[Cid, ...]) -> None:
+        """Ask and take answers on one stream, both at once, so that neither side can block the other.
+
+        Ends by cancellation when the transfer does.
+
+        Raises:
+            _PeerFailed: the peer is to be dropped.
+            HostError: the stream broke.
+        """
+        failures: list[_PeerFailed | HostError] = []
+
+        async def run(part: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await part()
+            except (_PeerFailed, HostError) as error:
+                failures.append(error)
+                both.cancel_scope.cancel()
+
+        try:
+            async with trio.open_nursery() as both:
+                both.start_soon(run, lambda: self._send_wants(peer_id, stream, request))
+                both.start_soon(run, lambda: self._take_answers(peer_id, stream))
+        finally:
+            # With answers still owed, only a reset keeps the peer from sending them to nobody.
+            if failures or self._transfer.asked(peer_id):
+                await stream.reset()
+            else:
+                await stream.aclose()
+        if failures:
+            raise failures[0]
+
+    async def _send_wants(self, peer_id: str, stream: Stream, request: tuple[Cid, ...]) -> None:
+        while True:
+            with _patience(self._stall_timeout_s):
+                await stream.send_frame(encode(Want(request)))
+            request = await self._next_request(peer_id)
+            self._wake()
+
+    async def _take_answers(self, peer_id: str, stream: Stream) -> None:
+        while True:
+            asked = self._transfer.asked(peer_id)
+            if not asked:
+                await self._change.wait()
+                continue
+            try:
+                with _patience(self._stall_timeout_s):
+                    frame = await stream.receive_frame(FRAME_SIZE_BYTES_MAX)
+            except FrameTooLarge as error:
+                raise _PeerFailed(PeerFaultKind.GARBAGE, str(error)) from error
+            await self._take(peer_id, frame, asked)
+
+    async def _take(self, peer_id: str, frame: bytes, asked: frozenset[Cid]) -> None:
+        try:
+            answer = await trio.to_thread.run_sync(_admit, self._store, frame, asked, limiter=self._threads)
+        except BlockMismatch as error:
+            raise _PeerFailed(PeerFaultKind.LIED, str(error)) from error
+        except DecodeError as error:
+            raise _PeerFailed(PeerFaultKind.GARBAGE, str(error)) from error
+        except OSError as error:
+            return self._fail(error)
+        if not isinstance(answer, Block):
+            self._transfer.lacks(peer_id, answer)
+            return self._changed()
+        self._by_peer[peer_id] = self._by_peer.get(peer_id, 0) + 1
+        self._fetched_bytes += len(answer.data)
+        try:
+            self._transfer.received(peer_id, answer)
+        except MalformedWeights as error:
+            return self._fail(error)
+        return self._changed()
+
+
+def _look_up(store: WeightsStore, batch: tuple[Expected, ...]) -> list[tuple[Expected, Block | None]]:
+    """Read and hash some of a batch, from its start; what is damaged counts as absent. Runs in a thread."""
+    results: list[tuple[Expected, Block | None]] = []
+    blocks = 0
+    for expected in batch:
+        try:
+            results.append((expected, store.get_block(expected.cid)))
+            blocks += 1
+        except (BlockMissing, BlockDamaged):
+            results.append((expected, None))
+        if blocks == _LOOK_UP_BLOCKS:
+            break
+    return results
+
+
+def _admit(store: WeightsStore, frame: bytes, asked: frozenset[Cid]) -> Block | Cid:
+    """Store the block of an answer, or return the identifier that the peer lacks. Runs in a thread.
+
+    Raises:
+        DecodeError: no answer, or one to what was not asked.
+        BlockMismatch: the block is not what it is called.
+    """
+    answer = decode(Answer, frame, size_bytes_max=FRAME_SIZE_BYTES_MAX)
+    if answer.cid not in asked:
+        raise DecodeError(f"an answer about {cid_text(answer.cid)}, which was not asked for")
+    if answer.data is None:
+        return answer.cid
+    block = Block.check(answer.cid, answer.data)
+    store.put_block(block)
+    return block
+
+
+@contextlib.contextmanager
+def _patience(timeout_s: float) -> Iterator[None]:
+    try:
+        with trio.fail_after(timeout_s):
+            yield
+    except trio.TooSlowError as error:
+        raise _PeerFailed(PeerFaultKind.STALLED, f"nothing for {timeout_s:g} s") from error

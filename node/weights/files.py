@@ -1,0 +1,130 @@
+"""Writing files so that a crash at any moment leaves the old state or the new one.
+
+`Scratch` gives temporary names, each locked while its writer lives. `write_out` makes a whole folder appear at once.
+The lock (`flock`) goes away with the process that held it, in whatever manner it ended, on this machine and across
+containers that share a disk; neither a process number nor an age could tell so much.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pdfedchain.errors import StateError, UsageError
+
+__all__ = ["Scratch", "make_directory", "sync_directory", "write_new", "write_out"]
+
+_ATTEMPTS = 3
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames and new names inside a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory durably, unless it is there."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return
+    sync_directory(path.parent)
+
+
+class Scratch:
+    """A directory of temporary files, which is made if need be."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def write(self, data: bytes, path: Path) -> None:
+        """Write ``data`` to ``path``, replacing what is there: all of it, durably, or nothing.
+
+        Raises:
+            OSError: the disk is full or refuses; ``path`` is as before.
+        """
+        for _ in range(_ATTEMPTS):
+            temporary = self._directory / secrets.token_hex(16)
+            try:
+                with open(temporary, "xb", buffering=0) as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    _write_all(file.fileno(), data)
+                    os.fsync(file.fileno())
+                    os.rename(temporary, path)
+            except FileNotFoundError:
+                continue  # `clear` in another process met it between its making and its lock
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            sync_directory(path.parent)
+            return
+        raise StateError(
+            f"temporary files in {self._directory} vanish while they are written", hint="Let nothing else delete them."
+        )
+
+    def clear(self) -> int:
+        """Delete what dead writers left behind.
+
+        Returns:
+            Files deleted.
+        """
+        deleted = 0
+        for path in self._directory.iterdir():
+            try:
+                with open(path, "rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+                    deleted += 1
+            except (BlockingIOError, FileNotFoundError):
+                continue  # its writer lives, or has just renamed it
+        return deleted
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def write_new(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file that must not exist yet, and sync it."""
+    with open(path, "xb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_out(target: Path, fill: Callable[[Path], None]) -> None:
+    """Let ``fill`` make a folder under a temporary name, then give it the name ``target``.
+
+    Args:
+        target: must not exist, or be an empty directory; its parent must exist.
+        fill: gets the temporary path, where nothing is, and makes the folder there.
+
+    Raises:
+        UsageError: ``target`` is taken, or has no parent.
+    """
+    if target.is_symlink() or target.exists():
+        if target.is_symlink() or not target.is_dir() or any(target.iterdir()):
+            raise UsageError(f"{target} exists already; name a new or an empty folder")
+    elif not target.parent.is_dir():
+        raise UsageError(f"{target.parent} is not a folder; make it first")
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(8)}"
+    try:
+        fill(temporary)
+        os.rename(temporary, target)
+    except BaseException:
+        if temporary.exists():
+            shutil.rmtree(temporary)
+        raise
+    sync_directory(target.parent)

@@ -1,0 +1,65 @@
+"""Every bound of weights storage and transfer, with its unit and its reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Chunks of files and links per file node: profile unixfs-v1-2025 of IPIP-499.
+CHUNK_SIZE_BYTES: Final = 1_048_576
+LINKS_PER_FILE_NODE: Final = 1_024
+
+#: No block is larger than one chunk. Bitswap's usual limit is 2 MiB.
+BLOCK_SIZE_BYTES_MAX: Final = CHUNK_SIZE_BYTES
+
+#: Encoded directory. The profile turns larger ones into a HAMT, which we do not write or read: a checkpoint has
+#: about five files.
+DIRECTORY_SIZE_BYTES_MAX: Final = 262_144
+
+#: Directories within directories, the root counted. A diffusers folder has two levels.
+DIRECTORY_DEPTH_MAX: Final = 16
+
+#: Levels of nodes above a file's chunks: 1,024 ** 3 chunks of 1 MiB are an exbibyte.
+FILE_HEIGHT_MAX: Final = 3
+
+#: Bytes of a file name: the limit of ext4 and APFS.
+NAME_SIZE_BYTES_MAX: Final = 255
+
+#: Bytes of a path inside a folder: a quarter of Linux' PATH_MAX, so that it fits below any home directory. Bounded
+#: here, since otherwise the disk would decide what is malformed, and disks differ.
+PATH_SIZE_BYTES_MAX: Final = 1_024
+
+#: Files and directories of one folder, repetitions counted.
+ENTRIES_MAX: Final = 10_000
+
+#: Distinct blocks of one folder: 256 GiB of chunks. What a transfer remembers grows with it (some 500 B each).
+BLOCKS_MAX: Final = 262_144
+
+#: Cumulative size of one folder where the caller names no smaller bound.
+FOLDER_SIZE_BYTES_MAX: Final = 64 * 1_073_741_824
+
+#: Identifiers in one request. Answers come one block a frame, so this bounds what one request makes us send.
+WANTS_PER_REQUEST_MAX: Final = 16
+
+#: One frame: a block and its envelope (tag, identifier, lengths: below 100 bytes).
+FRAME_SIZE_BYTES_MAX: Final = BLOCK_SIZE_BYTES_MAX + 256
+#: A request: identifiers and an envelope.
+REQUEST_SIZE_BYTES_MAX: Final = WANTS_PER_REQUEST_MAX * 40 + 64
+
+#: Blocks in flight from one peer. Four of 1 MiB keep a loopback connection busy (150 MB/s).
+IN_FLIGHT_PER_PEER: Final = 4
+#: Blocks in flight from all peers: bounds what a transfer holds in memory, however many peers there are.
+IN_FLIGHT_MAX: Final = 16
+#: Peers of one transfer. More sources add availability, not speed.
+PEERS_PER_TRANSFER_MAX: Final = 64
+#: A peer that lacks so many of the blocks it was asked for is asked no more.
+LACKS_PER_PEER_MAX: Final = 256
+#: Streams opened anew to one peer in one transfer before it is given up.
+ATTEMPTS_PER_PEER: Final = 3
+#: A peer that answers nothing for so long is left. One chunk at 100 kB/s takes ten seconds.
+STALL_TIMEOUT_S: Final = 20.0
+
+#: Streams served at once, in all and to one peer; each holds at most one block in memory.
+STREAMS_SERVED_MAX: Final = 64
+STREAMS_SERVED_PER_PEER_MAX: Final = 16
+#: A served stream without a request, or whose peer reads nothing, for so long is closed.
+SERVE_IDLE_TIMEOUT_S: Final = 60.0

@@ -1,0 +1,64 @@
+"""Canonical MessagePack: one value has one encoding, and one encoding is one value.
+
+`decode` unpacks, checks every type and bound, encodes again and compares: MessagePack itself allows several
+spellings of one integer or string, and a second spelling of a signed message would be a second message with
+the same meaning. Left-over bytes are an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgpack
+
+from pdfedchain.codec.schema import schema_of
+from pdfedchain.errors import DecodeError
+from pdfedchain.limits import NESTING_MAX
+
+T = TypeVar("T")
+
+
+def encode(value: Any) -> bytes:
+    """The canonical encoding of a canonical dataclass.
+
+    Raises:
+        DecodeError: a field's value is outside its type's bounds: it could not be decoded again.
+    """
+    packed: bytes = msgpack.packb(schema_of(type(value)).pack(value), use_bin_type=True)
+    return packed
+
+
+def decode(cls: type[T], data: bytes, *, size_bytes_max: int) -> T:
+    """The value whose canonical encoding is ``data``.
+
+    Raises:
+        DecodeError: too long, not MessagePack, not this type, out of bounds, or not canonical.
+    """
+    if len(data) > size_bytes_max:
+        raise DecodeError(f"{len(data)} bytes, at most {size_bytes_max} allowed")
+    try:
+        raw = msgpack.unpackb(
+            data,
+            raw=False,
+            use_list=True,
+            strict_map_key=True,
+            max_ext_len=0,
+            max_map_len=0,
+            unicode_errors="strict",
+        )
+    except (ValueError, msgpack.exceptions.UnpackException, RecursionError, OverflowError) as error:
+        raise DecodeError(f"not MessagePack: {error}") from error
+    _check_nesting(raw)
+    value: T = schema_of(cls).unpack(raw)
+    if encode(value) != data:
+        raise DecodeError("not the canonical encoding")
+    return value
+
+
+def _check_nesting(raw: Any) -> None:
+    level, depth = [raw], 0
+    while level:
+        depth += 1
+        if depth > NESTING_MAX:
+            raise DecodeError(f"nested deeper than {NESTING_MAX} levels")
+        level = [item for array in level if type(array) is list for item in array]

@@ -1,0 +1,96 @@
+"""Pull-repair: what a status says, and what its receiver sends back.
+
+::
+
+    the sender of the status is     the answer is
+    one height behind               the final block it lacks
+    further behind                  our own status, from which it learns that it must fetch blocks
+    in an earlier round             the votes that let it enter ours, a newer polka, the proposal
+    in the same round               the votes and the proposal it lacks, a newer polka
+    in a later round or height      our own status: it answers with what we lack
+    in want of a block              that block
+
+Nothing is answered with a status unless the answer to that is not a status, so no two nodes keep talking.
+Answers are bounded per neighbour by the replica, not here.
+"""
+
+from __future__ import annotations
+
+from pdfedchain.consensus.height import HeightRun
+from pdfedchain.consensus.messages import (
+    CertificateMessage,
+    FinalBlockMessage,
+    Message,
+    RoundStatus,
+    VotesMessage,
+)
+from pdfedchain.consensus.ports import BlockStore
+from pdfedchain.types.vote import Vote, VoteKind
+
+__all__ = ["answer_status", "status_of"]
+
+
+def status_of(run: HeightRun) -> RoundStatus:
+    """Our own status."""
+    engine = run.engine
+    round_, valid = engine.state.round, engine.state.valid
+    return RoundStatus(
+        height=run.position.height,
+        round=round_,
+        begun=engine.begun,
+        step=int(engine.state.step),
+        has_proposal=engine.proposal(round_) is not None,
+        prevotes=engine.tally.bitmap(round_, VoteKind.PREVOTE),
+        precommits=engine.tally.bitmap(round_, VoteKind.PRECOMMIT),
+        valid_round=0 if valid is None else valid.round + 1,
+        wanted=engine.wanted(),
+    )
+
+
+def answer_status(status: RoundStatus, run: HeightRun, store: BlockStore) -> list[Message]:
+    """What to send to the neighbour whose status this is."""
+    height, round_ = run.position.height, run.engine.state.round
+    if status.height == height - 1 and status.height > 0:
+        return [FinalBlockMessage(store.final_block(status.height))]
+    if status.height != height:
+        return [status_of(run)] if status.height < height or status.height == height + 1 else []
+    messages: list[Message] = _wanted(status, run)
+    if not run.engine.begun:
+        return messages
+    if status.round > round_:
+        return [*messages, status_of(run)]
+    return messages + _newer_polka(status, run) + _of_this_round(status, run)
+
+
+def _wanted(status: RoundStatus, run: HeightRun) -> list[Message]:
+    message = run.message_with(status.wanted) if status.wanted is not None else None
+    return [] if message is None else [message]
+
+
+def _newer_polka(status: RoundStatus, run: HeightRun) -> list[Message]:
+    valid = run.engine.state.valid
+    if valid is None or valid.round + 1 <= status.valid_round:
+        return []
+    polka = run.engine.tally.certificate(valid.round, VoteKind.PREVOTE)
+    return [] if polka is None else [CertificateMessage(polka)]
+
+
+def _of_this_round(status: RoundStatus, run: HeightRun) -> list[Message]:
+    messages: list[Message] = []
+    same = status.round == run.engine.state.round
+    votes = _missing(status, run) if same else run.why_this_round()
+    if not same or not status.has_proposal:
+        proposal = run.proposal_message(run.engine.state.round)
+        messages += [] if proposal is None else [proposal]
+    return messages + ([VotesMessage(votes)] if votes else [])
+
+
+def _missing(status: RoundStatus, run: HeightRun) -> tuple[Vote, ...]:
+    found: list[Vote] = []
+    for kind, bitmap in ((VoteKind.PREVOTE, status.prevotes), (VoteKind.PRECOMMIT, status.precommits)):
+        bits = int.from_bytes(bitmap, "little")
+        for vote in run.engine.tally.votes(status.round, kind):
+            turn = run.position.authorities.members.index(vote.voter)
+            if not bits >> turn & 1:
+                found.append(vote)
+    return tuple(found)

@@ -1,0 +1,32 @@
+"""SHA-256 with domain separation: equal bytes of two kinds never have equal hashes.
+
+``tagged_hash(tag, data) = SHA-256(SHA-256(tag) || data)``. The inner digest has a fixed length, so no tag is a
+prefix of another. BIP-340 does the same with the digest twice, to fill a block; we hash short strings more often
+than we reuse a midstate, so once is enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import Any
+
+from pdfedchain.codec import encode, tag_of
+from pdfedchain.ids import Hash
+
+__all__ = ["hash_of", "tagged_hash"]
+
+
+@lru_cache(maxsize=256)
+def _prefix(tag: str) -> bytes:
+    return hashlib.sha256(tag.encode()).digest()
+
+
+def tagged_hash(tag: str, *parts: bytes) -> Hash:
+    """Hash of the concatenated parts under a domain tag. Parts must have fixed lengths or be self-delimiting."""
+    return Hash(hashlib.sha256(_prefix(tag) + b"".join(parts)).digest())
+
+
+def hash_of(value: Any) -> Hash:
+    """Hash of a canonical dataclass: its own tag and its canonical encoding."""
+    return tagged_hash(tag_of(type(value)), encode(value))

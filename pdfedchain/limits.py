@@ -1,0 +1,81 @@
+"""Every bound of the protocol, with its unit and its reason.
+
+Decoding refuses what exceeds a bound before anything is allocated for it. A bound that belongs to one task or
+one chain is a parameter (`pdfedchain.types.parameters`), not a constant here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Ed25519 signatures and public keys (RFC 8032), SHA-256 digests (FIPS 180-4).
+SIGNATURE_SIZE_BYTES: Final = 64
+PUBLIC_KEY_SIZE_BYTES: Final = 32
+HASH_SIZE_BYTES: Final = 32
+
+#: CIDv1 with a one-byte codec and a sha2-256 multihash: 0x01, codec, 0x12, 0x20, 32 bytes.
+CID_SIZE_BYTES: Final = 36
+
+#: Unsigned integers on chain fit SQLite's and most languages' signed 64 bit.
+UINT_MAX: Final = 2**63 - 1
+
+#: Names people type: chains, tasks, data sets, roles.
+NAME_LENGTH_MAX: Final = 64
+
+#: Free text in a transaction (a registration's description). Weights and manifests never go on chain.
+TEXT_LENGTH_MAX: Final = 1024
+
+#: A model or scheduler configuration as canonical JSON. A diffusers UNet config is below 2 KiB.
+CONFIG_LENGTH_MAX: Final = 16_384
+
+#: Tensors in one model. The largest published UNets have below 2,000.
+TENSORS_MAX: Final = 8_192
+TENSOR_RANK_MAX: Final = 8
+
+#: Parents of one checkpoint: averaging more than this many models at once is not sensible.
+PARENTS_MAX: Final = 16
+
+#: Authorities of one chain. All-to-all votes grow with the square; CometBFT's largest sets have about 180.
+AUTHORITIES_MAX: Final = 200
+
+#: Checkpoints one block may settle; each costs every authority one scoring run.
+SETTLEMENTS_PER_BLOCK_MAX: Final = 8
+
+#: Tasks and allocations a genesis document may carry.
+GENESIS_TASKS_MAX: Final = 64
+GENESIS_ALLOCATIONS_MAX: Final = 100_000
+
+#: Tasks of one chain; every block looks at each of them.
+TASKS_MAX: Final = 1_024
+
+#: Submissions of one task that wait in its queue; more are refused until some are settled.
+TASK_QUEUE_MAX: Final = 1_000
+
+#: Accepted checkpoints whose private ballots are open at one time.
+PRIVATE_WINDOWS_MAX: Final = 10_000
+
+#: A waiting transaction's nonce may be ahead of its account's by this much; more would only fill the pool.
+NONCE_AHEAD_MAX: Final = 64
+
+#: One encoded value in the ledger's state. The largest is a `TaskSpec`, which fits a transaction.
+STATE_VALUE_SIZE_BYTES_MAX: Final = 2_097_152
+
+#: One encoded transaction. The largest is CreateTask with its tensor list.
+TRANSACTION_SIZE_BYTES_MAX: Final = 1_048_576
+
+#: Transactions in one block, and one encoded block. CometBFT's default block is 4 MiB.
+TRANSACTIONS_PER_BLOCK_MAX: Final = 10_000
+BLOCK_SIZE_BYTES_MAX: Final = 4_194_304
+
+#: Opaque bytes a proposer adds through `Application.propose`.
+EXTENSION_SIZE_BYTES_MAX: Final = 65_536
+
+#: One frame between a node and its worker process: job messages, never weights.
+JOB_FRAME_SIZE_BYTES_MAX: Final = 16_777_216
+
+#: Salt of a sealed ballot: below 16 bytes a small report could be found by trying.
+SALT_SIZE_BYTES_MIN: Final = 16
+SALT_SIZE_BYTES_MAX: Final = 32
+
+#: Nesting of encoded values; the deepest type of ours has 7 levels.
+NESTING_MAX: Final = 16

@@ -1,0 +1,143 @@
+"""Sealing and opening ballots, of both kinds.
+
+A score ballot is the electorate's, while the checkpoint is in scoring: sealed until the deadline, opened from
+`Checkpoint.reveal_height` on, which is the first height at which a quorum of commitments is final. A private ballot is
+a participant's, on an accepted checkpoint, in the two parts of its window. One ballot per voter, checkpoint and kind:
+that, and not a nonce, keeps a ballot transaction from being executed twice.
+
+A submission offered again after a disagreement begins with no ballots. Whoever kept the transactions of the first
+attempt can then send them again: they say what their voter says anyway, since the seed is the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pdfedchain.application import BlockContext
+from pdfedchain.errors import InvalidTransaction
+from pdfedchain.ids import Address, Cid, cid_text
+from pdfedchain.state.draft import Draft
+from pdfedchain.state.errors import NotYet
+from pdfedchain.state.events import BallotCommitted, BallotRevealed, RevealOpened
+from pdfedchain.state.settlements import scoring_closed
+from pdfedchain.types.authorities import AuthoritySet
+from pdfedchain.types.ballot import Ballot, BallotKind, commitment_of
+from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus
+from pdfedchain.types.ledger import PrivateWindow
+from pdfedchain.types.score import ScoreReport
+from pdfedchain.types.transaction import CommitBallot, RevealBallot
+
+__all__ = ["commit", "reveal"]
+
+
+def commit(draft: Draft, context: BlockContext, voter: Address, payload: CommitBallot) -> None:
+    """Keep a sealed ballot.
+
+    Raises:
+        InvalidTransaction: a rule refuses it.
+    """
+    checkpoint = _checkpoint(draft, payload.checkpoint)
+    if payload.kind is BallotKind.SCORE:
+        _check_scoring(draft, context, voter, checkpoint)
+    else:
+        _check_private(draft, voter, checkpoint, PrivateWindow.COMMIT)
+    if draft.ballot(checkpoint.weights, payload.kind, voter) is not None:
+        raise InvalidTransaction("committed", f"{voter.hex()} has sealed this ballot already")
+    draft.set_ballot(
+        Ballot(
+            checkpoint=checkpoint.weights,
+            kind=payload.kind,
+            voter=voter,
+            commitment=payload.commitment,
+            committed_height=context.height,
+            committed_time_ms=context.time_ms,
+            report=None,
+            revealed_height=None,
+        )
+    )
+    draft.emit(BallotCommitted(checkpoint.weights, payload.kind, voter))
+    if payload.kind is BallotKind.SCORE:
+        _count_commitment(draft, context, checkpoint)
+
+
+def _count_commitment(draft: Draft, context: BlockContext, checkpoint: Checkpoint) -> None:
+    checkpoint = replace(checkpoint, commitments=checkpoint.commitments + 1)
+    assert checkpoint.electorate_set_id is not None, "the electorate is fixed before scoring"
+    electorate = AuthoritySet(checkpoint.electorate_set_id, checkpoint.electorate)
+    if checkpoint.reveal_height is None and electorate.is_quorum(checkpoint.commitments):
+        checkpoint = replace(checkpoint, reveal_height=context.height + 1)
+        draft.emit(RevealOpened(checkpoint.weights, context.height + 1))
+    draft.set_checkpoint(checkpoint)
+
+
+def reveal(draft: Draft, context: BlockContext, voter: Address, payload: RevealBallot) -> None:
+    """Open a sealed ballot.
+
+    Raises:
+        InvalidTransaction: a rule refuses it.
+    """
+    checkpoint = _checkpoint(draft, payload.checkpoint)
+    if payload.kind is BallotKind.SCORE:
+        _check_scoring(draft, context, voter, checkpoint)
+        _check_report(draft, checkpoint, payload)
+        if checkpoint.reveal_height is None or context.height < checkpoint.reveal_height:
+            raise NotYet("sealed", "a quorum of commitments is not final yet")
+    else:
+        _check_private(draft, voter, checkpoint, PrivateWindow.REVEAL)
+    ballot = draft.ballot(checkpoint.weights, payload.kind, voter)
+    if ballot is None:
+        raise NotYet("no-commitment", f"{voter.hex()} has sealed no such ballot")
+    if ballot.report is not None:
+        raise InvalidTransaction("revealed", f"{voter.hex()} has opened this ballot already")
+    if ballot.commitment != commitment_of(
+        context.chain_id, checkpoint.weights, voter, payload.kind, payload.report, payload.salt
+    ):
+        raise InvalidTransaction("commitment", "report and salt are not what was sealed")
+    draft.set_ballot(replace(ballot, report=payload.report, revealed_height=context.height))
+    draft.emit(BallotRevealed(checkpoint.weights, payload.kind, voter, payload.report))
+
+
+def _checkpoint(draft: Draft, cid: Cid) -> Checkpoint:
+    checkpoint = draft.checkpoint(cid)
+    if checkpoint is None:
+        raise InvalidTransaction("unknown-checkpoint", f"{cid_text(cid)} was not submitted")
+    return checkpoint
+
+
+def _check_scoring(draft: Draft, context: BlockContext, voter: Address, checkpoint: Checkpoint) -> None:
+    if checkpoint.status in (CheckpointStatus.QUEUED, CheckpointStatus.SUBMITTED, CheckpointStatus.HELD):
+        if voter not in context.authorities:
+            raise InvalidTransaction("not-an-elector", f"{voter.hex()} is no authority")
+        raise NotYet("not-scoring", f"the checkpoint is {checkpoint.status.value}, not in scoring")
+    if checkpoint.status is not CheckpointStatus.SCORING:
+        raise InvalidTransaction("not-scoring", f"the checkpoint is {checkpoint.status.value} already")
+    if voter not in checkpoint.electorate:
+        raise InvalidTransaction("not-an-elector", f"{voter.hex()} is not of this checkpoint's electorate")
+    if scoring_closed(draft, context, checkpoint):
+        raise InvalidTransaction("scoring-closed", "the scoring deadline has passed")
+
+
+def _check_report(draft: Draft, checkpoint: Checkpoint, payload: RevealBallot) -> None:
+    task = draft.task(checkpoint.task)
+    assert task is not None, "a checkpoint's task is never deleted"
+    if isinstance(payload.report, ScoreReport) and payload.report.n != task.scoring.n:
+        raise InvalidTransaction("report", f"a report of {payload.report.n} images, the task asks for {task.scoring.n}")
+
+
+def _check_private(draft: Draft, voter: Address, checkpoint: Checkpoint, window: PrivateWindow) -> None:
+    if checkpoint.status is CheckpointStatus.REJECTED:
+        raise InvalidTransaction("not-accepted", "private ballots are for accepted checkpoints")
+    if voter == checkpoint.author:
+        raise InvalidTransaction("own-checkpoint", "an author has no private ballot on its own checkpoint")
+    participant = draft.participant(voter)
+    if participant is None:
+        raise InvalidTransaction("not-a-participant", f"{voter.hex()} is not registered")
+    if participant.registered_height >= checkpoint.submitted_height:
+        raise InvalidTransaction("registered-late", "this registration is not older than the submission")
+    if checkpoint.status is not CheckpointStatus.ACCEPTED:
+        raise NotYet("not-accepted", f"the checkpoint is {checkpoint.status.value}")
+    found = draft.private_window(checkpoint.weights)
+    if found is PrivateWindow.COMMIT and window is PrivateWindow.REVEAL:
+        raise NotYet("sealed", "private ballots on this checkpoint cannot be opened yet")
+    if found is not window:
+        raise InvalidTransaction("window-closed", f"the window to {window.value} has passed")

@@ -1,0 +1,178 @@
+"""The federated-learning ledger as an `Application`.
+
+`Ledger` itself remembers three things, and none is chain state: how to ask for this node's own scores, which
+settlements have failed lately, so that a dispute costs one round now and then and not every round 0, and which
+signatures it has verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pdfedchain.application import BlockContext, Execution, Judgement
+from pdfedchain.codec import encode
+from pdfedchain.crypto import StateTree
+from pdfedchain.errors import InputError, InvalidBlock, InvalidTransaction
+from pdfedchain.ids import Address, Cid
+from pdfedchain.limits import SETTLEMENTS_PER_BLOCK_MAX, SIGNATURE_SIZE_BYTES, TRANSACTIONS_PER_BLOCK_MAX
+from pdfedchain.state import settlements
+from pdfedchain.state.draft import Draft
+from pdfedchain.state.errors import NotYet
+from pdfedchain.state.genesis import genesis_tree
+from pdfedchain.state.transition import apply_transaction, begin_block, execute_body, open_transaction
+from pdfedchain.state.verified import VerifiedTransactions
+from pdfedchain.state.view import LedgerView
+from pdfedchain.types.ballot import Outcome
+from pdfedchain.types.block import BlockBody
+from pdfedchain.types.genesis import Genesis
+from pdfedchain.types.ledger import Settlements
+from pdfedchain.types.transaction import SignedTransaction
+
+__all__ = ["Ledger", "OwnResults"]
+
+#: This node's own score of a checkpoint; ``None`` while there is none.
+OwnResults = Callable[[Cid], Outcome | None]
+
+#: Header, list of settlements and framing of a block.
+_BLOCK_OVERHEAD_SIZE_BYTES: Final = 2_048
+_TRANSACTION_OVERHEAD_SIZE_BYTES: Final = 5
+
+#: A settlement that failed is left alone for 2, 4, ... heights, at most this many.
+_BACKOFF_HEIGHTS_MAX: Final = 16
+_BACKOFFS_MAX: Final = 1_000
+
+
+def no_own_results(checkpoint: Cid) -> Outcome | None:
+    """What a node without a scorer knows."""
+    return None
+
+
+class Ledger:
+    """See `pdfedchain.application.Application` for the contract of each method."""
+
+    name: str = "pdfed-ledger"
+    version: int = 1
+
+    def __init__(self, own_results: OwnResults = no_own_results) -> None:
+        """
+        Args:
+            own_results: answers from memory or disk at once; scoring itself happens elsewhere.
+        """
+        self._own_results = own_results
+        self._backoffs: dict[Cid, tuple[int, int]] = {}
+        self._verified = VerifiedTransactions()
+
+    def genesis_state(self, genesis: Genesis) -> StateTree:
+        return genesis_tree(genesis, application=self.name, version=self.version)
+
+    def check(self, state: StateTree, context: BlockContext, transaction: bytes) -> None:
+        draft = Draft(state)
+        size_bytes_max = _body_size_bytes_max(draft) - _TRANSACTION_OVERHEAD_SIZE_BYTES
+        if len(transaction) > size_bytes_max:
+            # Waiting for ever, it would ask for a block after every block.
+            raise InvalidTransaction("size", f"{len(transaction)} bytes, a block has room for {size_bytes_max}")
+        apply_transaction(draft, context, open_transaction(transaction, context.chain_id, self._verified))
+
+    def propose(self, state: StateTree, context: BlockContext, candidates: Sequence[bytes]) -> BlockBody:
+        settled = tuple(self._worth_settling(LedgerView(state), context)) if context.round == 0 else ()
+        draft = begin_block(state, context)
+        settlements.settle(draft, LedgerView(state), context, settled)
+        transactions = _choose(draft, context, candidates, self._verified)
+        return BlockBody(transactions, encode(Settlements(settled)) if settled else b"")
+
+    def execute(self, state: StateTree, context: BlockContext, body: BlockBody) -> Execution:
+        draft = execute_body(state, context, body, self._verified)
+        return Execution(draft.tree, draft.events, context.authorities)
+
+    def judge(self, state: StateTree, context: BlockContext, body: BlockBody) -> Judgement:
+        view = LedgerView(state)
+        try:
+            listed = settlements.listed(body.extension)
+        except InvalidBlock:
+            return Judgement.INVALID
+        verdicts = {self._judge_one(view, context, cid) for cid in listed}
+        for verdict in (Judgement.INVALID, Judgement.PENDING):
+            if verdict in verdicts:
+                return verdict
+        return Judgement.VALID
+
+    def _judge_one(self, view: LedgerView, context: BlockContext, cid: Cid) -> Judgement:
+        checkpoint = view.checkpoint(cid)
+        agreed = None if checkpoint is None else settlements.agreement(view, context, checkpoint)
+        if checkpoint is None or agreed is None:
+            return Judgement.INVALID
+        return settlements.judge(view, checkpoint, agreed, self._own_results(cid))
+
+    def has_open_deadline(self, state: StateTree) -> bool:
+        view = LedgerView(state)
+        return bool(view.index.private) or any(record.open for record in view.task_records())
+
+    def on_attempt_failed(self, height: int, body: BlockBody) -> None:
+        """Note that round 0 of a height failed with this proposal: leave what it settled alone for some heights.
+
+        Only this node's next proposals depend on it.
+        """
+        # The replica tells of this node's own valid proposals only, so the extension is one `propose` made.
+        for cid in settlements.listed(body.extension):
+            failures, _ = self._backoffs.pop(cid, (0, 0))
+            self._backoffs[cid] = (failures + 1, height + min(2 ** (failures + 1), _BACKOFF_HEIGHTS_MAX))
+        while len(self._backoffs) > _BACKOFFS_MAX:
+            del self._backoffs[next(iter(self._backoffs))]
+
+    def _worth_settling(self, view: LedgerView, context: BlockContext) -> list[Cid]:
+        """What this node agrees with and has not failed with lately."""
+        worth = []
+        for checkpoint, agreed in settlements.settleable(view, context):
+            cid = checkpoint.weights
+            _, not_before = self._backoffs.get(cid, (0, 0))
+            own = self._own_results(cid)
+            if context.height > not_before and settlements.judge(view, checkpoint, agreed, own) is Judgement.VALID:
+                worth.append(cid)
+        return worth[:SETTLEMENTS_PER_BLOCK_MAX]
+
+
+def _body_size_bytes_max(draft: Draft) -> int:
+    return draft.chain_parameters.block_size_bytes_max - _BLOCK_OVERHEAD_SIZE_BYTES
+
+
+def _choose(
+    draft: Draft, context: BlockContext, candidates: Sequence[bytes], verified: VerifiedTransactions
+) -> tuple[bytes, ...]:
+    """The candidates that succeed one after the other, in their order, but each sender's by nonce.
+
+    One that does not fit any more is not even opened: smaller ones after it may still fit.
+    """
+    size_bytes_max = _body_size_bytes_max(draft)
+    chosen: list[bytes] = []
+    waiting: dict[tuple[Address, int], tuple[bytes, SignedTransaction]] = {}
+    size_bytes = 0
+    for candidate in candidates:
+        room_size_bytes = size_bytes_max - size_bytes - _TRANSACTION_OVERHEAD_SIZE_BYTES
+        if len(chosen) == TRANSACTIONS_PER_BLOCK_MAX or room_size_bytes < SIGNATURE_SIZE_BYTES:
+            break
+        if len(candidate) > room_size_bytes:
+            continue
+        try:
+            signed = open_transaction(candidate, context.chain_id, verified)
+        except InputError:
+            continue
+        data: bytes | None = candidate
+        while data is not None and len(chosen) < TRANSACTIONS_PER_BLOCK_MAX:
+            needed = len(data) + _TRANSACTION_OVERHEAD_SIZE_BYTES
+            if size_bytes + needed > size_bytes_max:
+                break
+            sender, nonce = signed.transaction.sender, signed.transaction.nonce
+            attempt = draft.fork()
+            try:
+                apply_transaction(attempt, context, signed)
+            except NotYet:
+                waiting.setdefault((sender, nonce), (data, signed))
+                break
+            except InputError:
+                break
+            draft = attempt
+            chosen.append(data)
+            size_bytes += needed
+            data, signed = waiting.pop((sender, nonce + 1), (None, signed))
+    return tuple(chosen)

@@ -1,0 +1,148 @@
+"""The state transition of the federated-learning ledger.
+
+A block is executed in three steps.
+
+1. *What time brings.* Held checkpoints get their seed; submissions nobody could fetch are rejected, and so are those
+   without agreement at their deadline; windows of private ballots turn. No transaction can forestall this.
+2. *Settlements.* The checkpoints listed by the proposer are settled as the state before the block says.
+3. *Transactions*, in order; each must succeed.
+
+A step either succeeds or raises, and whoever called gives the draft up: the tree before the block is immutable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from pdfedchain.application import BlockContext
+from pdfedchain.codec import decode
+from pdfedchain.crypto import StateTree
+from pdfedchain.errors import InputError, InvalidBlock, InvalidTransaction
+from pdfedchain.limits import NONCE_AHEAD_MAX, TRANSACTION_SIZE_BYTES_MAX
+from pdfedchain.state import ballots, checkpoints, participants, settlements
+from pdfedchain.state.draft import Draft
+from pdfedchain.state.errors import NotYet
+from pdfedchain.state.private import advance_private_ballots
+from pdfedchain.state.verified import VerifiedTransactions
+from pdfedchain.state.view import LedgerView
+from pdfedchain.types.block import BlockBody
+from pdfedchain.types.checkpoint import CheckpointStatus, RejectionReason
+from pdfedchain.types.transaction import (
+    CommitBallot,
+    CreateTask,
+    Have,
+    Register,
+    RevealBallot,
+    SignedTransaction,
+    SubmitCheckpoint,
+    Transaction,
+    Transfer,
+)
+
+__all__ = ["apply_transaction", "begin_block", "execute_body", "open_transaction"]
+
+
+def execute_body(
+    tree: StateTree, context: BlockContext, body: BlockBody, verified: VerifiedTransactions | None = None
+) -> Draft:
+    """Execute a block on the state before it.
+
+    Args:
+        verified: signatures that need not be verified again; the result does not depend on it.
+
+    Raises:
+        InvalidBlock: it is not allowed here.
+    """
+    draft = begin_block(tree, context)
+    settlements.settle(draft, LedgerView(tree), context, settlements.listed(body.extension))
+    for position, data in enumerate(body.transactions):
+        try:
+            apply_transaction(draft, context, open_transaction(data, context.chain_id, verified))
+        except InputError as error:
+            raise InvalidBlock(f"transaction {position} of block {context.height} is refused: {error}") from error
+    return draft
+
+
+def begin_block(tree: StateTree, context: BlockContext) -> Draft:
+    """What time brings, in a new draft."""
+    before, draft = LedgerView(tree), Draft(tree)
+    parameters = draft.parameters
+    for checkpoint in before.open_checkpoints():
+        blocks, time_ms = context.height - checkpoint.phase_height, context.time_ms - checkpoint.phase_time_ms
+        if checkpoint.status is CheckpointStatus.HELD:
+            checkpoints.start_scoring(draft, context, checkpoint)
+        elif checkpoint.status is CheckpointStatus.SUBMITTED:
+            if parameters.have.has_passed(blocks, time_ms):
+                settlements.reject(draft, context, checkpoint, RejectionReason.UNAVAILABLE, None)
+        elif (
+            settlements.scoring_closed(before, context, checkpoint)
+            # What is agreed on waits for a block that settles it, however long that takes.
+            and settlements.agreement(before, context, checkpoint) is None
+        ):
+            settlements.reject(draft, context, checkpoint, RejectionReason.DISAGREEMENT, None)
+    advance_private_ballots(draft, context)
+    return draft
+
+
+def open_transaction(data: bytes, chain_id: str, verified: VerifiedTransactions | None = None) -> SignedTransaction:
+    """Decode a transaction and check all that does not depend on state.
+
+    Args:
+        verified: signatures that need not be verified again; a new one is added.
+
+    Raises:
+        DecodeError: it is no transaction of this ledger.
+        InvalidTransaction: it is another chain's.
+        SignatureError: its sender did not sign it.
+    """
+    signed = decode(SignedTransaction, data, size_bytes_max=TRANSACTION_SIZE_BYTES_MAX)
+    if signed.transaction.chain_id != chain_id:
+        raise InvalidTransaction("chain", f"it is for chain {signed.transaction.chain_id!r}, this is {chain_id!r}")
+    if verified is None:
+        signed.verify()
+    else:
+        verified.verify(data, signed)
+    return signed
+
+
+def apply_transaction(draft: Draft, context: BlockContext, signed: SignedTransaction) -> None:
+    """Execute one opened transaction. After an exception the draft must not be used.
+
+    Raises:
+        InvalidTransaction: a rule refuses it.
+    """
+    transaction = signed.transaction
+    sender, payload = transaction.sender, transaction.payload
+    _use_nonce(draft, transaction)
+    match payload:
+        case Transfer():
+            participants.transfer(draft, context, sender, payload)
+        case Register():
+            participants.register(draft, context, sender, payload)
+        case CreateTask():
+            participants.create_task(draft, context, sender, payload)
+        case SubmitCheckpoint():
+            checkpoints.submit(draft, context, sender, payload)
+        case Have():
+            checkpoints.have(draft, context, sender, payload)
+        case CommitBallot():
+            ballots.commit(draft, context, sender, payload)
+        case RevealBallot():
+            ballots.reveal(draft, context, sender, payload)
+        case _:
+            assert_never(payload)
+
+
+def _use_nonce(draft: Draft, transaction: Transaction) -> None:
+    """Check and use up the account's nonce, or check that there is none."""
+    if isinstance(transaction.payload, Have | CommitBallot | RevealBallot):
+        if transaction.nonce != 0:
+            raise InvalidTransaction("nonce", f"{transaction.nonce}, this kind of transaction carries nonce 0")
+        return
+    account = draft.account(transaction.sender)
+    if transaction.nonce != account.nonce:
+        message = f"{transaction.nonce}, the account's next one is {account.nonce}"
+        ahead = account.nonce < transaction.nonce <= account.nonce + NONCE_AHEAD_MAX
+        raise (NotYet if ahead else InvalidTransaction)("nonce", message)
+    draft.set_account(transaction.sender, replace(account, nonce=account.nonce + 1))

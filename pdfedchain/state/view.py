@@ -1,0 +1,177 @@
+"""Typed reads of the ledger's state.
+
+What lies under which key (addresses, hashes and CIDs in binary)::
+
+    parameters                        LedgerParameters
+    chain-parameters                  ChainParameters
+    index                             LedgerIndex
+    account/<address>                 Account; absent means balance and nonce zero
+    participant/<address>             Participant
+    task/<task hash>                  TaskSpec
+    task-record/<task hash>           TaskRecord
+    task-name/<name in UTF-8>         the task's hash, 32 bytes
+    open-count/<task hash><address>   OpenCount; absent means zero
+    checkpoint/<CID>                  Checkpoint
+    digest/<weights digest>           the CID that holds the digest, 36 bytes
+    ballot/<CID><kind>/<address>      Ballot; kind is "score" or "private"
+    private/<CID>                     PrivateBallots; absent means closed
+
+All but three values are canonical encodings, so `Store.state_items` with a prefix lists them without a tree, and a
+Merkle proof of a key shows a typed value to those who hold nothing but a header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, TypeVar
+
+from pdfedchain.codec import decode
+from pdfedchain.crypto import StateTree
+from pdfedchain.ids import Address, Cid, Hash
+from pdfedchain.limits import STATE_VALUE_SIZE_BYTES_MAX
+from pdfedchain.types.ballot import Ballot, BallotKind
+from pdfedchain.types.checkpoint import Account, Checkpoint, Participant, TaskRecord
+from pdfedchain.types.genesis import ChainParameters
+from pdfedchain.types.ledger import LedgerIndex, LedgerParameters, OpenCount, PrivateBallots, PrivateWindow
+from pdfedchain.types.task import TaskSpec
+
+__all__ = [
+    "ACCOUNT_PREFIX",
+    "BALLOT_PREFIX",
+    "CHAIN_PARAMETERS_KEY",
+    "CHECKPOINT_PREFIX",
+    "DIGEST_PREFIX",
+    "INDEX_KEY",
+    "OPEN_COUNT_PREFIX",
+    "PARAMETERS_KEY",
+    "PARTICIPANT_PREFIX",
+    "PRIVATE_PREFIX",
+    "TASK_NAME_PREFIX",
+    "TASK_PREFIX",
+    "TASK_RECORD_PREFIX",
+    "LedgerView",
+    "ballot_prefix",
+]
+
+PARAMETERS_KEY: Final = b"parameters"
+CHAIN_PARAMETERS_KEY: Final = b"chain-parameters"
+INDEX_KEY: Final = b"index"
+ACCOUNT_PREFIX: Final = b"account/"
+PARTICIPANT_PREFIX: Final = b"participant/"
+TASK_PREFIX: Final = b"task/"
+TASK_RECORD_PREFIX: Final = b"task-record/"
+TASK_NAME_PREFIX: Final = b"task-name/"
+OPEN_COUNT_PREFIX: Final = b"open-count/"
+CHECKPOINT_PREFIX: Final = b"checkpoint/"
+DIGEST_PREFIX: Final = b"digest/"
+BALLOT_PREFIX: Final = b"ballot/"
+PRIVATE_PREFIX: Final = b"private/"
+
+T = TypeVar("T")
+
+
+def ballot_prefix(checkpoint: Cid, kind: BallotKind) -> bytes:
+    """Prefix of the keys of all ballots of one kind on one checkpoint; the voter's address follows."""
+    return BALLOT_PREFIX + checkpoint + kind.value.encode() + b"/"
+
+
+class LedgerView:
+    """Reads one immutable state tree."""
+
+    __slots__ = ("tree",)
+
+    def __init__(self, tree: StateTree) -> None:
+        self.tree = tree
+
+    def _read(self, cls: type[T], key: bytes) -> T | None:
+        data = self.tree.get(key)
+        return None if data is None else decode(cls, data, size_bytes_max=STATE_VALUE_SIZE_BYTES_MAX)
+
+    def _always(self, cls: type[T], key: bytes) -> T:
+        value = self._read(cls, key)
+        assert value is not None, f"a ledger state has {key!r}"
+        return value
+
+    @property
+    def parameters(self) -> LedgerParameters:
+        """Rules of this ledger."""
+        return self._always(LedgerParameters, PARAMETERS_KEY)
+
+    @property
+    def chain_parameters(self) -> ChainParameters:
+        """How the chain paces itself, as genesis says."""
+        return self._always(ChainParameters, CHAIN_PARAMETERS_KEY)
+
+    @property
+    def index(self) -> LedgerIndex:
+        """The lists of what must be looked at in every block."""
+        return self._always(LedgerIndex, INDEX_KEY)
+
+    def account(self, address: Address) -> Account:
+        """An account; one nobody has used has balance and nonce zero."""
+        return self._read(Account, ACCOUNT_PREFIX + address) or Account(0, 0)
+
+    def participant(self, address: Address) -> Participant | None:
+        """A registered participant."""
+        return self._read(Participant, PARTICIPANT_PREFIX + address)
+
+    def task(self, task: Hash) -> TaskSpec | None:
+        """What a task pins; ``task`` is the hash of its `TaskSpec`."""
+        return self._read(TaskSpec, TASK_PREFIX + task)
+
+    def tasks(self) -> Iterator[TaskSpec]:
+        """All tasks, in order of creation."""
+        for task in self.index.tasks:
+            yield self._always(TaskSpec, TASK_PREFIX + task)
+
+    def task_named(self, name: str) -> Hash | None:
+        """Hash of the task of that name."""
+        value = self.tree.get(TASK_NAME_PREFIX + name.encode())
+        return None if value is None else Hash(value)
+
+    def task_record(self, task: Hash) -> TaskRecord:
+        """What changes about an existing task."""
+        return self._always(TaskRecord, TASK_RECORD_PREFIX + task)
+
+    def task_records(self) -> Iterator[TaskRecord]:
+        """The records of all tasks, in order of creation."""
+        for task in self.index.tasks:
+            yield self.task_record(task)
+
+    def open_count(self, task: Hash, author: Address) -> int:
+        """How many unsettled submissions an account has in a task."""
+        count = self._read(OpenCount, OPEN_COUNT_PREFIX + task + author)
+        return 0 if count is None else count.count
+
+    def checkpoint(self, checkpoint: Cid) -> Checkpoint | None:
+        """A submitted checkpoint."""
+        return self._read(Checkpoint, CHECKPOINT_PREFIX + checkpoint)
+
+    def open_checkpoints(self) -> Iterator[Checkpoint]:
+        """Checkpoints that are fetched, held or scored: by task in order of creation, then in order of submission."""
+        for record in self.task_records():
+            for checkpoint in record.open:
+                yield self._always(Checkpoint, CHECKPOINT_PREFIX + checkpoint)
+
+    def digest_holder(self, digest: Hash) -> Cid | None:
+        """The checkpoint that has this digest of tensors."""
+        value = self.tree.get(DIGEST_PREFIX + digest)
+        return None if value is None else Cid(value)
+
+    def ballot(self, checkpoint: Cid, kind: BallotKind, voter: Address) -> Ballot | None:
+        """One voter's ballot."""
+        return self._read(Ballot, ballot_prefix(checkpoint, kind) + voter)
+
+    def score_ballots(self, checkpoint: Checkpoint) -> tuple[Ballot, ...]:
+        """The electorate's ballots on a checkpoint, sealed and revealed, in the electorate's order."""
+        ballots = (self.ballot(checkpoint.weights, BallotKind.SCORE, voter) for voter in checkpoint.electorate)
+        return tuple(ballot for ballot in ballots if ballot is not None)
+
+    def private_ballots(self, checkpoint: Cid) -> PrivateBallots | None:
+        """The open window of private ballots on a checkpoint and its start."""
+        return self._read(PrivateBallots, PRIVATE_PREFIX + checkpoint)
+
+    def private_window(self, checkpoint: Cid) -> PrivateWindow:
+        """What may be done with private ballots on a checkpoint."""
+        ballots = self.private_ballots(checkpoint)
+        return PrivateWindow.CLOSED if ballots is None else ballots.window

@@ -1,0 +1,111 @@
+"""What a node keeps of its chain, and the promise that a block is kept whole or not at all.
+
+A store holds genesis, every final block with its certificate, the events, where each transaction went, and the state
+after the last block. `commit` writes all of one block in one transaction; after a crash the store is at a block's
+end, never between two. It knows nothing of consensus: the write-ahead log and the signer's record are files of
+their own, so that restoring an old copy of this one cannot make a node sign twice.
+
+All methods may be called from any thread, one call at a time per store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from pdfedchain.application import Execution
+from pdfedchain.crypto import StateTree
+from pdfedchain.ids import Hash
+from pdfedchain.types.authorities import AuthoritySet
+from pdfedchain.types.block import FinalBlock
+from pdfedchain.types.event import StoredEvent
+from pdfedchain.types.genesis import Genesis
+
+__all__ = ["Store"]
+
+
+class Store(Protocol):
+    """See the module's text. Heights count from 1; genesis is height 0 and no block."""
+
+    def initialise(self, genesis: Genesis, state: StateTree) -> None:
+        """Begin a chain with the state before its first block.
+
+        Raises:
+            StateError: the store holds a chain already.
+        """
+        ...
+
+    def genesis(self) -> Genesis | None:
+        """Genesis, ``None`` in an empty store."""
+        ...
+
+    def height(self) -> int:
+        """Height of the last final block; 0 with only genesis or nothing."""
+        ...
+
+    def commit(self, final: FinalBlock, execution: Execution) -> None:
+        """Keep a block, its certificate, its events and the state after it. Durable on return.
+
+        Raises:
+            StateError: it does not follow the last block, its state root is not the execution's, or it could not
+                be written; the store is as before.
+        """
+        ...
+
+    def final_block(self, height: int) -> FinalBlock:
+        """The block of that height.
+
+        Raises:
+            NotFound: it is not stored here.
+        """
+        ...
+
+    def block_by_hash(self, block: Hash) -> FinalBlock:
+        """The block with that hash.
+
+        Raises:
+            NotFound: it is not stored here.
+        """
+        ...
+
+    def state(self) -> StateTree:
+        """The state after the last block.
+
+        Raises:
+            NotFound: the store is empty.
+            StateError: what is stored does not have the root that the last header states.
+        """
+        ...
+
+    def next_authorities(self) -> AuthoritySet:
+        """Who votes on the block after the last one.
+
+        Raises:
+            NotFound: the store is empty.
+        """
+        ...
+
+    def events(
+        self, *, from_height: int, to_height: int | None = None, kind: str | None = None, subject: bytes | None = None
+    ) -> Iterator[StoredEvent]:
+        """Events of these heights, both ends included, in order; only those of a kind or about a subject if given."""
+        ...
+
+    def transaction_height(self, transaction: Hash) -> int | None:
+        """Height of the block with the transaction of this hash (`pdfedchain.types.transaction.transaction_hash`)."""
+        ...
+
+    def state_value(self, key: bytes) -> bytes | None:
+        """One value of the state after the last block, without building the tree."""
+        ...
+
+    def state_items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys with this prefix and their values, in order of keys, without building the tree.
+
+        A block committed while the iteration runs may show in its later part.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release files. The store must not be used afterwards."""
+        ...

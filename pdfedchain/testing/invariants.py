@@ -1,0 +1,118 @@
+"""What must hold in every run, checked by arithmetic of its own.
+
+The observer sees every message that leaves a node and every block a node takes for final. It shares no code with
+consensus beyond the types: thresholds are counted here again, from addresses.
+
+* agreement: no two honest nodes take different blocks for final at one height;
+* each final block extends the one before, and has signatures of more than two thirds;
+* no honest node signs two different things for one height, round and step, whatever crashed in between;
+* a lock is respected: an honest node that precommitted a block prevotes another one only if a quorum prevoted that
+  one in the same or a later round, before the present one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from pdfedchain.consensus.messages import CertificateMessage, Message, ProposalMessage, VoteMessage, VotesMessage
+from pdfedchain.ids import Address, Hash
+from pdfedchain.types.block import FinalBlock
+from pdfedchain.types.vote import Proposal, Vote, VoteKind
+
+__all__ = ["InvariantBroken", "Observer"]
+
+_PREVOTE, _PRECOMMIT = 1, 2
+
+
+class InvariantBroken(AssertionError):
+    """A property that consensus promises does not hold: a bug of ours."""
+
+
+class Observer:
+    """Checks every event as it happens.
+
+    Args:
+        members: all authorities.
+        honest: those that follow the protocol.
+        genesis: parent of the first block.
+    """
+
+    def __init__(self, members: tuple[Address, ...], honest: frozenset[Address], genesis: Hash) -> None:
+        self._total = len(members)
+        self._members = frozenset(members)
+        self._honest = honest
+        self._final: dict[int, Hash] = {0: genesis}
+        self._roots: dict[int, Hash] = {}
+        self._signed: dict[tuple[Address, int, int, int], tuple[Hash | None, int]] = {}
+        self._prevoters: dict[tuple[int, int, Hash | None], set[Address]] = defaultdict(set)
+        self._locks: dict[tuple[Address, int], tuple[int, Hash]] = {}
+
+    @property
+    def height(self) -> int:
+        """The highest final height of anybody honest."""
+        return max(self._final)
+
+    def sent(self, message: Message) -> None:
+        """A message has left a node, honest or not."""
+        if isinstance(message, VoteMessage):
+            self._vote(message.vote)
+        elif isinstance(message, VotesMessage):
+            for vote in message.votes:
+                self._vote(vote)
+        elif isinstance(message, ProposalMessage):
+            self._proposal(message.proposal)
+            if message.polka is not None:
+                self.sent(CertificateMessage(message.polka))
+        elif isinstance(message, CertificateMessage):
+            for vote in message.certificate.votes():
+                self._vote(vote)
+
+    def final(self, final: FinalBlock, state_root: Hash) -> None:
+        """An honest node takes a block for final, and this is the root of its state."""
+        block, header = final.block.hash, final.block.header
+        known = self._final.setdefault(header.height, block)
+        if known != block:
+            raise InvariantBroken(f"two final blocks at height {header.height}: {known.hex()} and {block.hex()}")
+        if self._final.get(header.height - 1) != header.parent:
+            raise InvariantBroken(f"block {header.height} does not extend block {header.height - 1}")
+        if self._roots.setdefault(header.height, state_root) != state_root or header.state_root != state_root:
+            raise InvariantBroken(f"state roots differ at height {header.height}")
+        signers = {entry.voter for entry in final.certificate.signatures} & self._members
+        if len(signers) * 3 <= self._total * 2:
+            raise InvariantBroken(f"block {header.height} is final with {len(signers)} of {self._total} signatures")
+
+    def _proposal(self, proposal: Proposal) -> None:
+        slot = (proposal.proposer, proposal.height, proposal.round, 0)
+        self._once(slot, proposal.block, proposal.valid_round)
+
+    def _vote(self, vote: Vote) -> None:
+        kind = _PREVOTE if vote.kind is VoteKind.PREVOTE else _PRECOMMIT
+        slot = (vote.voter, vote.height, vote.round, kind)
+        if kind == _PREVOTE:
+            self._prevoters[vote.height, vote.round, vote.block].add(vote.voter)
+        first = slot not in self._signed
+        self._once(slot, vote.block, 0)
+        if first and vote.voter in self._honest and vote.block is not None:
+            if kind == _PREVOTE:
+                self._respects_lock(vote, vote.block)
+            else:
+                self._lock(vote, vote.block)
+
+    def _once(self, slot: tuple[Address, int, int, int], block: Hash | None, detail: int) -> None:
+        first = self._signed.setdefault(slot, (block, detail))
+        if slot[0] in self._honest and first != (block, detail):
+            raise InvariantBroken(f"an honest node signed twice at height {slot[1]}, round {slot[2]}, step {slot[3]}")
+
+    def _lock(self, vote: Vote, block: Hash) -> None:
+        key = (vote.voter, vote.height)
+        if key not in self._locks or self._locks[key][0] < vote.round:
+            self._locks[key] = (vote.round, block)
+
+    def _respects_lock(self, vote: Vote, block: Hash) -> None:
+        lock = self._locks.get((vote.voter, vote.height))
+        if lock is None or lock[0] >= vote.round or lock[1] == block:
+            return
+        for round_ in range(lock[0], vote.round):
+            if len(self._prevoters[vote.height, round_, block]) * 3 > self._total * 2:
+                return
+        raise InvariantBroken(f"a lock of round {lock[0]} was ignored in round {vote.round} of height {vote.height}")

@@ -1,0 +1,186 @@
+"""Transactions of the federated-learning ledger.
+
+A transaction is replay-protected by its sender's account nonce; `Have`, `CommitBallot` and `RevealBallot` by
+(voter, checkpoint, phase) instead and carry nonce 0, so that a lost one never blocks the ones after it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Annotated
+
+from pdfedchain.codec import canonical, encode, tag_of
+from pdfedchain.crypto import SigningKey, hash_of, tagged_hash, verify
+from pdfedchain.ids import Address, Cid, Hash, Name, Range, Size, UInt
+from pdfedchain.limits import PARENTS_MAX, SIGNATURE_SIZE_BYTES, TEXT_LENGTH_MAX
+from pdfedchain.types.ballot import BallotKind, Salt
+from pdfedchain.types.score import ScoreReport, Unscorable
+from pdfedchain.types.task import TaskSpec
+
+__all__ = [
+    "CommitBallot",
+    "CreateTask",
+    "Have",
+    "Payload",
+    "Register",
+    "RevealBallot",
+    "Role",
+    "SignedTransaction",
+    "SubmitCheckpoint",
+    "TrainingClaim",
+    "Transaction",
+    "Transfer",
+    "transaction_hash",
+]
+
+
+class Role(enum.IntFlag):
+    """What a participant does; a sum of values on chain."""
+
+    TRAINER = 1
+    EVALUATOR = 2
+
+
+@canonical("pdfed/tx/transfer/v1")
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Move ``amount`` from the sender to ``to``."""
+
+    to: Address
+    amount: Annotated[int, Range(1, 2**63 - 1)]
+
+
+@canonical("pdfed/tx/register/v1")
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Join as a participant, or change one's own registration.
+
+    Attributes:
+        roles: sum of `Role` values, at least one.
+        data_commitment: binds the private images without showing them.
+        reward_address: account that earns what this participant's work earns.
+    """
+
+    name: Name
+    roles: Annotated[int, Range(1, 3)]
+    data_commitment: Hash
+    reward_address: Address
+    description: Annotated[str, Size(TEXT_LENGTH_MAX)]
+
+
+@canonical("pdfed/tx/create-task/v1")
+@dataclass(frozen=True, slots=True)
+class CreateTask:
+    """Deploy a task; authorities only."""
+
+    task: TaskSpec
+
+
+@canonical("pdfed/training-claim/v1")
+@dataclass(frozen=True, slots=True)
+class TrainingClaim:
+    """What an author says about the training. Claims: nobody can check them, anybody can hold them against it."""
+
+    steps: UInt
+    batch_size: UInt
+    learning_rate_nano: UInt
+    images: UInt
+    data_commitment: Hash
+
+
+@canonical("pdfed/tx/submit-checkpoint/v1")
+@dataclass(frozen=True, slots=True)
+class SubmitCheckpoint:
+    """Offer a checkpoint for scoring.
+
+    Attributes:
+        task: hash of the `TaskSpec`.
+        weights: identifier of the checkpoint folder.
+        weights_digest: digest of the tensors; a digest seen before is refused, whatever the folder's identifier.
+        parents: checkpoints it was trained from, accepted ones only; none for training from scratch.
+    """
+
+    task: Hash
+    weights: Cid
+    weights_digest: Hash
+    size_bytes: UInt
+    parents: Annotated[tuple[Cid, ...], Size(PARENTS_MAX)]
+    training: TrainingClaim
+
+
+@canonical("pdfed/tx/have/v1")
+@dataclass(frozen=True, slots=True)
+class Have:
+    """An authority has fetched the weights, verified them against the identifier, and serves them."""
+
+    checkpoint: Cid
+
+
+@canonical("pdfed/tx/commit-ballot/v1")
+@dataclass(frozen=True, slots=True)
+class CommitBallot:
+    """Seal a report (`pdfedchain.types.ballot`)."""
+
+    checkpoint: Cid
+    kind: BallotKind
+    commitment: Hash
+
+
+@canonical("pdfed/tx/reveal-ballot/v1")
+@dataclass(frozen=True, slots=True)
+class RevealBallot:
+    """Open a sealed report."""
+
+    checkpoint: Cid
+    kind: BallotKind
+    report: ScoreReport | Unscorable
+    salt: Salt
+
+
+Payload = Transfer | Register | CreateTask | SubmitCheckpoint | Have | CommitBallot | RevealBallot
+
+
+@canonical("pdfed/transaction/v1")
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What a sender signs."""
+
+    chain_id: Name
+    sender: Address
+    nonce: UInt
+    payload: Payload
+
+    def sign(self, key: SigningKey) -> SignedTransaction:
+        """Sign with the sender's key."""
+        assert key.address == self.sender, "a transaction is signed with its sender's key"
+        return SignedTransaction(self, key.sign(encode(self)))
+
+
+@canonical("pdfed/signed-transaction/v1")
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """A transaction and its sender's signature over the encoded `Transaction`."""
+
+    transaction: Transaction
+    signature: Annotated[bytes, Size.exactly(SIGNATURE_SIZE_BYTES)]
+
+    @property
+    def hash(self) -> Hash:
+        return hash_of(self)
+
+    def verify(self) -> None:
+        """Check the signature.
+
+        Raises:
+            SignatureError: it does not verify.
+        """
+        verify(self.transaction.sender, encode(self.transaction), self.signature)
+
+
+def transaction_hash(transaction: bytes) -> Hash:
+    """Hash of an encoded `SignedTransaction`, equal to its `SignedTransaction.hash`; stores index it.
+
+    It needs no decoding, so other applications' transactions have one too.
+    """
+    return tagged_hash(tag_of(SignedTransaction), transaction)

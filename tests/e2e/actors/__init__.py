@@ -1,0 +1,1 @@
+"""Nodes that do not behave: each a real process, one kind of misbehaviour per file."""

@@ -1,0 +1,84 @@
+"""The whole protocol between nodes in one process: train, hold, score, settle, vote."""
+
+from pathlib import Path
+
+from node.core import Node
+from pdfedchain.ids import Address
+from pdfedchain.types.ballot import BallotKind
+from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
+from tests.node.memory_testnet import KEYS, memory_testnet
+from tests.support.fake_worker import FakeWorker, half_the_distance, report_of
+
+SETTLED = (CheckpointStatus.ACCEPTED, CheckpointStatus.REJECTED)
+
+
+def settled(node: Node) -> list[Checkpoint]:
+    return [checkpoint for checkpoint in node.head.checkpoints() if checkpoint.status in SETTLED]
+
+
+async def test_checkpoints_are_trained_held_scored_settled_and_trained_further(tmp_path: Path) -> None:
+    async with memory_testnet(tmp_path) as testnet:
+        await testnet.wait(lambda node: len(settled(node)) >= 6)
+        checkpoints = settled(testnet.nodes[0])
+        assert {checkpoint.status for checkpoint in checkpoints} == {CheckpointStatus.ACCEPTED}
+        authors = {checkpoint.weights: checkpoint.author for checkpoint in checkpoints}
+        assert set(authors.values()) == {KEYS[0].address, KEYS[1].address}
+        lineage = [(c.author, authors[parent]) for c in checkpoints for parent in c.parents if parent in authors]
+        assert any(author != parent_author for author, parent_author in lineage)
+        for checkpoint in checkpoints:
+            assert checkpoint.seed is not None
+            assert checkpoint.report == report_of(checkpoint.weights_digest, checkpoint.seed, 100)
+        lowest = min(node.head.height for node in testnet.nodes)
+        assert len({node.parts.store.final_block(lowest).block.hash for node in testnet.nodes}) == 1
+
+
+async def test_private_ballots_are_sealed_then_opened_by_others_than_the_author(tmp_path: Path) -> None:
+    def private_voters(node: Node) -> dict[Address, int]:
+        voters: dict[Address, int] = {}
+        for checkpoint in settled(node):
+            for ballot in node.head.ballots(checkpoint.weights, BallotKind.PRIVATE):
+                assert ballot.voter != checkpoint.author
+                voters[ballot.voter] = voters.get(ballot.voter, 0) + (ballot.report is not None)
+        return voters
+
+    async with memory_testnet(tmp_path) as testnet:
+        await testnet.wait(lambda node: sum(count > 0 for count in private_voters(node).values()) == 4)
+        excluded = [node.parts.participant for node in testnet.nodes if node.parts.participant]
+        assert all((settings.private / "memorised.json").exists() for settings in excluded)
+
+
+async def test_one_liar_of_four_does_not_move_what_is_settled(tmp_path: Path) -> None:
+    liar = FakeWorker(tmp_path / "logs", falsify=half_the_distance)
+    async with memory_testnet(tmp_path, workers={3: liar}) as testnet:
+        await testnet.wait(lambda node: len(settled(node)) >= 2)
+        for checkpoint in settled(testnet.nodes[3]):
+            assert checkpoint.seed is not None
+            assert checkpoint.report == report_of(checkpoint.weights_digest, checkpoint.seed, 100)
+
+
+async def test_two_liars_of_four_get_nothing_settled_but_a_disagreement(tmp_path: Path) -> None:
+    liars = {index: FakeWorker(tmp_path / "logs", falsify=half_the_distance) for index in (2, 3)}
+    async with memory_testnet(tmp_path, trainers=1, workers=liars) as testnet:
+        await testnet.wait(lambda node: len(settled(node)) >= 1)
+        assert [checkpoint.reason for checkpoint in settled(testnet.nodes[0])] == [RejectionReason.DISAGREEMENT]
+
+
+async def test_three_of_four_nodes_go_on_without_the_fourth(tmp_path: Path) -> None:
+    async with memory_testnet(tmp_path, running=[0, 1, 2]) as testnet:
+        await testnet.wait(lambda node: len(settled(node)) >= 2)
+        assert all(checkpoint.status is CheckpointStatus.ACCEPTED for checkpoint in settled(testnet.nodes[0]))
+
+
+async def test_a_cut_off_node_catches_up_after_healing(tmp_path: Path) -> None:
+    async with memory_testnet(tmp_path) as testnet:
+        lonely, *others = testnet.nodes
+        await testnet.wait(lambda node: node.head.height >= 2)
+        for other in others:
+            testnet.network.cut(lonely.parts.host.peer_id, other.parts.host.peer_id)
+        behind = lonely.head.height
+        testnet.nodes = others
+        await testnet.wait(lambda node: node.head.height >= behind + 10)
+        for other in others:
+            testnet.network.heal(lonely.parts.host.peer_id, other.parts.host.peer_id)
+        testnet.nodes = [lonely]
+        await testnet.wait(lambda node: node.head.height >= behind + 10)

@@ -1,0 +1,46 @@
+"""Who may leave what in a node's pool: the ledger's verdict and the sender's standing together."""
+
+from pathlib import Path
+
+import pytest
+
+from node.core import Node
+from pdfedchain.codec import encode
+from pdfedchain.consensus.replica import Replica
+from pdfedchain.crypto import SigningKey
+from pdfedchain.errors import InvalidTransaction
+from pdfedchain.ids import Hash
+from pdfedchain.types.transaction import Register, Role, Transaction, Transfer
+from tests.node.memory_testnet import KEYS, memory_testnet
+
+STRANGER = SigningKey(b"stranger".ljust(32, b"."))
+REGISTRATION = Register("node3", int(Role.EVALUATOR), Hash(bytes(32)), KEYS[3].address, "")
+
+
+def payment(node: Node, key: SigningKey, *, nonce: int) -> bytes:
+    return encode(Transaction(node.chain_id, key.address, nonce, Transfer(KEYS[1].address, 1)).sign(key))
+
+
+async def test_nothing_of_a_stranger_waits(tmp_path: Path) -> None:
+    async with memory_testnet(tmp_path, running=(0,)) as testnet:
+        (node,) = testnet.nodes
+        for nonce in (0, 1, 2, 64):
+            with pytest.raises(InvalidTransaction) as refused:
+                node.mempool.add(payment(node, STRANGER, nonce=nonce))
+            assert ("balance" if nonce == 0 else "stranger") == refused.value.rule
+        assert len(node.mempool) == 0
+
+
+async def test_an_authority_may_be_early_without_a_reason_for_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons: list[int] = []
+    monkeypatch.setattr(Replica, "on_transactions_waiting", lambda replica: reasons.append(1) or ())
+    async with memory_testnet(tmp_path, running=(0,)) as testnet:
+        (node,) = testnet.nodes
+        assert node.mempool.add(payment(node, KEYS[3], nonce=1))
+        node.driver.transactions_waiting()
+        assert (len(node.mempool), node.mempool.has_ready, reasons) == (1, False, [])
+        assert node.mempool.add(encode(Transaction(node.chain_id, KEYS[3].address, 0, REGISTRATION).sign(KEYS[3])))
+        node.driver.transactions_waiting()
+        assert (node.mempool.has_ready, reasons) == (True, [1])

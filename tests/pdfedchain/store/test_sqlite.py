@@ -1,0 +1,210 @@
+"""What only the file can get wrong: damage, foreign files, crashes, other readers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pdfedchain.errors import NotFound, StateError
+from pdfedchain.store.sqlite import SqliteStore
+from tests.pdfedchain.chain_world import Maker
+
+
+def filled(path: Path, blocks: int = 3) -> Maker:
+    maker = Maker.start()
+    store = SqliteStore(path)
+    store.initialise(maker.genesis, maker.position.state)
+    for i in range(blocks):
+        store.commit(*maker.advance(b"key%d=value" % i))
+    store.close()
+    return maker
+
+
+def edit(path: Path, statement: str, *arguments: object) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(statement, arguments)
+    connection.close()
+
+
+def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
+    maker = filled(tmp_path / "chain.db")
+    store = SqliteStore(tmp_path / "chain.db")
+    assert (store.genesis(), store.height()) == (maker.genesis, 3)
+    assert store.state().root == maker.position.state.root
+    assert store.next_authorities() == maker.position.authorities
+    store.commit(*maker.advance(b"more=1"))
+    assert store.height() == 4
+    store.close()
+
+
+def test_a_file_made_but_not_filled_is_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+    filled(path)
+    (tmp_path / "empty.db").touch()
+    filled(tmp_path / "empty.db")
+
+
+def test_foreign_newer_and_damaged_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    text = tmp_path / "text.db"
+    text.write_text("this is not a database, but it is long enough to be looked at as if it were one" * 20)
+    foreign = tmp_path / "foreign.db"
+    edit(foreign, "CREATE TABLE t (x)")
+    newer = tmp_path / "newer.db"
+    filled(newer)
+    edit(newer, "PRAGMA user_version=2")
+    for path, message in ((text, "not a database"), (foreign, "not a chain database"), (newer, "schema version 2")):
+        before = path.read_bytes()
+        for opened in (SqliteStore, SqliteStore.open_read_only):
+            with pytest.raises(StateError, match=message):
+                opened(path)
+        assert path.read_bytes() == before
+
+
+def test_a_folder_or_a_missing_folder_cannot_be_opened(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing" / "chain.db"):
+        with pytest.raises(StateError, match="cannot be opened"):
+            SqliteStore(path)
+    with pytest.raises(NotFound, match="no chain database"):
+        SqliteStore.open_read_only(tmp_path / "chain.db")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE state SET value = x'00' WHERE key = CAST('key1' AS BLOB)",
+        "DELETE FROM state WHERE key = CAST('key1' AS BLOB)",
+        "INSERT INTO state VALUES (x'00', x'00')",
+        "UPDATE meta SET value = zeroblob(32) WHERE name = 'genesis'",
+        "DELETE FROM blocks WHERE height = 3",
+        "UPDATE blocks SET final = x'90' WHERE height = 3",
+        "DROP TABLE state",
+    ],
+)
+def test_a_changed_state_is_noticed_on_opening(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "chain.db"
+    filled(path)
+    edit(path, statement)
+    for opened in (SqliteStore, SqliteStore.open_read_only):
+        with pytest.raises(StateError):
+            opened(path)
+
+
+def test_damage_is_named_with_block_and_roots(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    maker = filled(path)
+    edit(path, "DELETE FROM state WHERE key = CAST('key1' AS BLOB)")
+    with pytest.raises(StateError, match=f"after block 3 has the root .* expected {maker.position.state.root.hex()}"):
+        SqliteStore(path)
+
+
+def test_overwritten_pages_are_an_error_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    filled(path, blocks=40)
+    data = bytearray(path.read_bytes())
+    for start in range(4_096, len(data), 4_096):
+        data[start : start + 64] = os.urandom(64)
+    path.write_bytes(data)
+    with pytest.raises(StateError, match=r"chain\.db"):
+        SqliteStore(path)
+
+
+def test_a_reader_follows_a_running_writer_and_cannot_write(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    maker = Maker.start()
+    writer = SqliteStore(path)
+    early = SqliteStore.open_read_only(path)
+    assert early.genesis() is None
+    writer.initialise(maker.genesis, maker.position.state)
+    reader = SqliteStore.open_read_only(path)
+    for i in range(3):
+        writer.commit(*maker.advance(b"key%d=value" % i))
+        for follower in (early, reader):
+            assert follower.height() == i + 1
+            assert follower.state().root == maker.position.state.root
+            assert follower.state_value(b"key%d" % i) == b"value"
+    with pytest.raises(StateError, match="readonly"):
+        reader.commit(*maker.advance(b"x=1"))
+    with pytest.raises(StateError):
+        reader.initialise(maker.genesis, maker.position.state)
+    for store in (reader, early, writer):
+        store.close()
+
+
+def test_a_second_writer_cannot_tear_the_chain(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    maker = Maker.start()
+    one = SqliteStore(path)
+    one.initialise(maker.genesis, maker.position.state)
+    two = SqliteStore(path)
+    first = maker.advance(b"a=1")
+    one.commit(*first)
+    with pytest.raises(StateError, match="does not follow"):
+        two.commit(*first)
+    two.commit(*maker.advance(b"b=2"))
+    assert one.state().root == two.state().root == maker.position.state.root
+    one.close()
+    two.close()
+
+
+def test_a_failed_write_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    filled(path)
+    store = SqliteStore(path)
+    edit(path, "CREATE TRIGGER full BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    edit(path, "CREATE TRIGGER full2 BEFORE INSERT ON meta BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    maker = Maker.start()
+    for i in range(3):
+        maker.advance(b"key%d=value" % i)
+    final, execution = maker.next(b"a=1")
+    with pytest.raises(StateError, match="disk full"):
+        store.commit(final, execution)
+    assert (store.height(), store.state_value(b"a")) == (3, None)
+    edit(path, "DROP TRIGGER full")
+    edit(path, "DROP TRIGGER full2")
+    store.commit(final, execution)
+    assert (store.height(), store.state_value(b"a")) == (4, b"1")
+    store.close()
+
+
+def test_a_killed_writer_leaves_whole_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    script = textwrap.dedent(
+        """
+        import sys
+        from pdfedchain.store.sqlite import SqliteStore
+        from tests.pdfedchain.chain_world import Maker
+        maker = Maker.start()
+        store = SqliteStore(sys.argv[1])
+        store.initialise(maker.genesis, maker.position.state)
+        while True:
+            store.commit(*maker.advance(*[b"key%d=%d" % (i, maker.position.height) for i in range(50)]))
+            print(store.height(), flush=True)
+        """
+    )
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=root, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    seen = 0
+    for line in process.stdout:
+        seen = int(line)
+        if seen == 7:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    store = SqliteStore(path)
+    height = store.height()
+    assert height >= seen
+    assert store.state_value(b"key0") == b"%d" % height
+    assert len(list(store.events(from_height=height))) == 50
+    store.close()

@@ -1,0 +1,87 @@
+"""The public names of the package: adding or removing one is a deliberate act."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import pdfedchain
+
+PUBLIC = [
+    "Address",
+    "Application",
+    "AuthoritySet",
+    "Block",
+    "BlockBody",
+    "BlockContext",
+    "Chain",
+    "ChainParameters",
+    "Cid",
+    "DecodeError",
+    "Event",
+    "Execution",
+    "FinalBlock",
+    "Genesis",
+    "Hash",
+    "Header",
+    "InputError",
+    "InvalidBlock",
+    "InvalidProof",
+    "InvalidTransaction",
+    "Judgement",
+    "Ledger",
+    "LedgerView",
+    "MemoryStore",
+    "NotFound",
+    "NotYet",
+    "PdfedError",
+    "Problem",
+    "ProblemKind",
+    "ProvenValue",
+    "SignatureError",
+    "SigningKey",
+    "SqliteStore",
+    "StateError",
+    "StateProof",
+    "StateTree",
+    "Store",
+    "StoredEvent",
+    "Subscription",
+    "UsageError",
+    "WouldDoubleSign",
+    "canonical",
+    "decode",
+    "encode",
+    "from_plain",
+    "hash_of",
+    "single_genesis",
+    "to_plain",
+    "verify_chain",
+]
+
+
+def test_the_public_surface_is_what_it_should_be() -> None:
+    assert sorted(pdfedchain.__all__) == sorted(PUBLIC)
+    assert sorted(pdfedchain._HOME_OF) == sorted(PUBLIC)
+    assert set(PUBLIC) <= set(dir(pdfedchain))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_there_and_at_home_where_it_says(name: str) -> None:
+    value = getattr(pdfedchain, name)
+    home = sys.modules[pdfedchain._HOME_OF[name]]
+    assert getattr(home, name) is value
+
+
+def test_other_names_are_not_there() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Blockchain'"):
+        _ = pdfedchain.Blockchain
+
+
+def test_importing_a_base_module_does_not_load_the_chain() -> None:
+    script = "import sys, pdfedchain.errors, pdfedchain.codec; print(*(m for m in sys.modules if m in %r))"
+    heavy = ("sqlite3", "cryptography", "pdfedchain.chain", "pdfedchain.state", "pdfedchain.crypto")
+    output = subprocess.run([sys.executable, "-c", script % (heavy,)], capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == ""
