@@ -1,4 +1,4 @@
-"""Initial data and parameters of the federated-learning ledger, and its settlement list."""
+"""Initial data of the federated-learning ledger, its settlement list and its indexes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pdfedchain.codec import canonical
-from pdfedchain.ids import Address, Cid, Hash, Height, Range, Size, TimeMs, UInt
+from pdfedchain.ids import Address, Cid, Hash, Height, Size, TimeMs, UInt
 from pdfedchain.limits import (
     GENESIS_ALLOCATIONS_MAX,
     GENESIS_TASKS_MAX,
@@ -15,6 +15,7 @@ from pdfedchain.limits import (
     SETTLEMENTS_PER_BLOCK_MAX,
     TASKS_MAX,
 )
+from pdfedchain.types.parameters import Deadline, LedgerParameters
 from pdfedchain.types.task import TaskSpec
 from pdfedchain.types.transaction import Register
 
@@ -30,39 +31,6 @@ __all__ = [
     "PrivateWindow",
     "Settlements",
 ]
-
-
-@canonical("pdfed/deadline/v1")
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """Passes when *both* this many blocks and this much chain time lie behind its start."""
-
-    blocks: Annotated[int, Range(1, 10**9)]
-    time_ms: Annotated[int, Range(1, 10**12)]
-
-    def has_passed(self, blocks: int, time_ms: int) -> bool:
-        """Whether ``blocks`` and ``time_ms`` since the start are both enough."""
-        return blocks >= self.blocks and time_ms >= self.time_ms
-
-
-@canonical("pdfed/ledger-parameters/v1")
-@dataclass(frozen=True, slots=True)
-class LedgerParameters:
-    """Rules of one ledger.
-
-    Attributes:
-        open_registration: anybody may register; otherwise only authorities (and those in genesis) are admitted.
-        have: for a quorum of authorities to hold the weights.
-        scoring: from the seed to a settlement; then the checkpoint is rejected as a disagreement.
-        private_commit: window after acceptance in which participants seal private ballots.
-        private_reveal: window after that in which they open them.
-    """
-
-    open_registration: bool
-    have: Deadline
-    scoring: Deadline
-    private_commit: Deadline
-    private_reveal: Deadline
 
 
 @canonical("pdfed/allocation/v1")

@@ -1,0 +1,47 @@
+"""Rules of one ledger that its authorities may change while it runs.
+
+They stand apart from `pdfedchain.types.ledger` because transactions carry them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pdfedchain.codec import canonical
+from pdfedchain.ids import Range
+
+__all__ = ["Deadline", "LedgerParameters"]
+
+
+@canonical("pdfed/deadline/v1")
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """Passes when *both* this many blocks and this much chain time lie behind its start."""
+
+    blocks: Annotated[int, Range(1, 10**9)]
+    time_ms: Annotated[int, Range(1, 10**12)]
+
+    def has_passed(self, blocks: int, time_ms: int) -> bool:
+        """Whether ``blocks`` and ``time_ms`` since the start are both enough."""
+        return blocks >= self.blocks and time_ms >= self.time_ms
+
+
+@canonical("pdfed/ledger-parameters/v1")
+@dataclass(frozen=True, slots=True)
+class LedgerParameters:
+    """Rules of one ledger.
+
+    Attributes:
+        open_registration: anybody may register; otherwise only authorities (and those in genesis) are admitted.
+        have: for a quorum of authorities to hold the weights.
+        scoring: from the seed to a settlement; then the checkpoint is rejected as a disagreement.
+        private_commit: window after acceptance in which participants seal private ballots.
+        private_reveal: window after that in which they open them.
+    """
+
+    open_registration: bool
+    have: Deadline
+    scoring: Deadline
+    private_commit: Deadline
+    private_reveal: Deadline
