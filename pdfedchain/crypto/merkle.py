@@ -14,7 +14,7 @@ Diem's Jellyfish Merkle tree (2021).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -114,6 +114,13 @@ class StateTree:
         """A tree without ``key``; the same tree where it was absent."""
         root = _delete(self._root, key, _path(key), _PATH_BITS - 1)
         return self if root is self._root else StateTree._of(root)
+
+    def update(self, changes: Mapping[bytes, bytes | None]) -> StateTree:
+        """A tree with all these changes, ``None`` for a key that is to be absent: the same as one after the other."""
+        tree = self
+        for key, value in changes.items():
+            tree = tree.delete(key) if value is None else tree.put(key, value)
+        return tree
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values, in the order of their paths (not of their keys)."""

@@ -1,13 +1,15 @@
 """Typed writes of the ledger's state: the state of a block in the making.
 
-A `Draft` holds the newest of a series of immutable trees, and the events so far. Whoever may fail works on a `fork`
-and gives it up; nothing has to be undone.
+A `Draft` lays what a block changes over the immutable tree before it. Values are decoded when they are first read and
+encoded whenever they are written, so one that is out of bounds is refused with the transaction that wrote it; the tree
+itself is rebuilt once, by `Draft.commit`. Whoever may fail does so inside `Draft.attempt`, which leaves nothing behind.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from types import TracebackType
+from typing import Any, Final, TypeVar
 
 from pdfedchain.codec import encode
 from pdfedchain.crypto import StateTree
@@ -39,25 +41,72 @@ from pdfedchain.types.task import TaskSpec
 __all__ = ["Draft"]
 
 
+T = TypeVar("T")
+
+#: Nothing is known about a key; ``None`` is what an absent key holds.
+_UNKNOWN: Final[Any] = object()
+
+
 class Draft(LedgerView):
-    """A view that can be written to."""
+    """A view that can be written to. `tree` is the state it started from; what was written since lies above it."""
 
-    __slots__ = ("events",)
+    __slots__ = ("_attempts", "_changes", "_events", "_undo", "_values")
 
-    def __init__(self, tree: StateTree, events: tuple[Event, ...] = ()) -> None:
+    def __init__(self, tree: StateTree) -> None:
         super().__init__(tree)
-        self.events = events
+        #: Decoded values of keys read or written, ``None`` for absent ones.
+        self._values: dict[bytes, Any] = {}
+        #: Encoded values of keys written, ``None`` for erased ones.
+        self._changes: dict[bytes, bytes | None] = {}
+        #: Key, and what the two above held, of every write inside an attempt.
+        self._undo: list[tuple[bytes, Any, Any]] = []
+        self._attempts = 0
+        self._events: list[Event] = []
 
-    def fork(self) -> Draft:
-        """An independent draft that starts from this one."""
-        return Draft(self.tree, self.events)
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What happened so far, in order."""
+        return tuple(self._events)
 
     def emit(self, event: LedgerEvent) -> None:
         """Add an event."""
-        self.events = (*self.events, event_of(event))
+        self._events.append(event_of(event))
+
+    def attempt(self) -> _Attempt:
+        """A ``with`` block that takes back all that was written and emitted in it if it is left by an exception.
+
+        Attempts nest.
+        """
+        return _Attempt(self)
+
+    def commit(self) -> StateTree:
+        """The state with everything that was written."""
+        return self.tree.update(self._changes)
+
+    def _read(self, cls: type[T], key: bytes) -> T | None:
+        value: T | None = self._values.get(key, _UNKNOWN)
+        if value is _UNKNOWN:
+            value = self._values[key] = super()._read(cls, key)
+        return value
+
+    def _read_bytes(self, key: bytes) -> bytes | None:
+        data: bytes | None = self._changes.get(key, _UNKNOWN)
+        return super()._read_bytes(key) if data is _UNKNOWN else data
 
     def _write(self, key: bytes, value: Any) -> None:
-        self.tree = self.tree.put(key, encode(value))
+        self._set(key, encode(value), value)
+
+    def _write_bytes(self, key: bytes, data: bytes) -> None:
+        self._set(key, data, _UNKNOWN)
+
+    def _erase(self, key: bytes) -> None:
+        self._set(key, None, None)
+
+    def _set(self, key: bytes, data: bytes | None, value: Any) -> None:
+        if self._attempts:
+            self._undo.append((key, self._changes.get(key, _UNKNOWN), self._values.get(key, _UNKNOWN)))
+        self._changes[key] = data
+        self._values[key] = value
 
     def set_parameters(self, parameters: LedgerParameters, chain_parameters: ChainParameters) -> None:
         """Genesis only."""
@@ -80,7 +129,7 @@ class Draft(LedgerView):
         """Write a new task, its name and its empty record."""
         self._write(TASK_PREFIX + task_id, task)
         self._write(TASK_RECORD_PREFIX + task_id, TaskRecord((), (), None))
-        self.tree = self.tree.put(TASK_NAME_PREFIX + task.name.encode(), task_id)
+        self._write_bytes(TASK_NAME_PREFIX + task.name.encode(), task_id)
         index = self.index
         self.set_index(replace(index, tasks=(*index.tasks, task_id)))
 
@@ -92,7 +141,10 @@ class Draft(LedgerView):
         """Count one account's unsettled submissions; zero is not stored."""
         count = self.open_count(task, author) + difference
         key = OPEN_COUNT_PREFIX + task + author
-        self.tree = self.tree.put(key, encode(OpenCount(count))) if count else self.tree.delete(key)
+        if count:
+            self._write(key, OpenCount(count))
+        else:
+            self._erase(key)
 
     def set_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint."""
@@ -101,7 +153,10 @@ class Draft(LedgerView):
     def set_digest_holder(self, digest: Hash, checkpoint: Cid | None) -> None:
         """Say which checkpoint has a digest of tensors, or that none has."""
         key = DIGEST_PREFIX + digest
-        self.tree = self.tree.delete(key) if checkpoint is None else self.tree.put(key, checkpoint)
+        if checkpoint is None:
+            self._erase(key)
+        else:
+            self._write_bytes(key, checkpoint)
 
     def set_ballot(self, ballot: Ballot) -> None:
         """Write a ballot."""
@@ -110,7 +165,7 @@ class Draft(LedgerView):
     def delete_score_ballots(self, checkpoint: Checkpoint) -> None:
         """Forget the electorate's ballots of an earlier attempt."""
         for voter in checkpoint.electorate:
-            self.tree = self.tree.delete(ballot_prefix(checkpoint.weights, BallotKind.SCORE) + voter)
+            self._erase(ballot_prefix(checkpoint.weights, BallotKind.SCORE) + voter)
 
     def set_private_ballots(self, checkpoint: Cid, ballots: PrivateBallots) -> None:
         """Open or turn the window of private ballots on a checkpoint."""
@@ -118,6 +173,39 @@ class Draft(LedgerView):
 
     def close_private_ballots(self, checkpoint: Cid) -> None:
         """Close the window of private ballots on a checkpoint."""
-        self.tree = self.tree.delete(PRIVATE_PREFIX + checkpoint)
+        self._erase(PRIVATE_PREFIX + checkpoint)
         index = self.index
         self.set_index(replace(index, private=tuple(cid for cid in index.private if cid != checkpoint)))
+
+
+class _Attempt:
+    """See `Draft.attempt`."""
+
+    __slots__ = ("_draft", "_events", "_writes")
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+
+    def __enter__(self) -> None:
+        self._draft._attempts += 1
+        self._writes, self._events = len(self._draft._undo), len(self._draft._events)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        draft = self._draft
+        draft._attempts -= 1
+        if kind is not None:
+            for key, data, value in reversed(draft._undo[self._writes :]):
+                _restore(draft._changes, key, data)
+                _restore(draft._values, key, value)
+            del draft._undo[self._writes :], draft._events[self._events :]
+        elif not draft._attempts:
+            draft._undo.clear()
+
+
+def _restore(values: dict[bytes, Any], key: bytes, value: Any) -> None:
+    if value is _UNKNOWN:
+        values.pop(key, None)
+    else:
+        values[key] = value

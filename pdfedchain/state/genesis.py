@@ -57,7 +57,7 @@ def genesis_tree(genesis: Genesis, *, application: str, version: int) -> StateTr
             add_task(draft, task)
         except InvalidTransaction as error:
             raise DecodeError(f"task {task.name!r} of genesis: {error}") from error
-    return draft.tree
+    return draft.commit()
 
 
 def _check_key(what: str, address: Address) -> None:

@@ -83,7 +83,7 @@ class Ledger:
 
     def execute(self, state: StateTree, context: BlockContext, body: BlockBody) -> Execution:
         draft = execute_body(state, context, body, self._verified)
-        return Execution(draft.tree, draft.events, context.authorities)
+        return Execution(draft.commit(), draft.events, context.authorities)
 
     def judge(self, state: StateTree, context: BlockContext, body: BlockBody) -> Judgement:
         view = LedgerView(state)
@@ -163,15 +163,14 @@ def _choose(
             if size_bytes + needed > size_bytes_max:
                 break
             sender, nonce = signed.transaction.sender, signed.transaction.nonce
-            attempt = draft.fork()
             try:
-                apply_transaction(attempt, context, signed)
+                with draft.attempt():
+                    apply_transaction(draft, context, signed)
             except NotYet:
                 waiting.setdefault((sender, nonce), (data, signed))
                 break
             except InputError:
                 break
-            draft = attempt
             chosen.append(data)
             size_bytes += needed
             data, signed = waiting.pop((sender, nonce + 1), (None, signed))

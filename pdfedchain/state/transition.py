@@ -107,7 +107,7 @@ def open_transaction(data: bytes, chain_id: str, verified: VerifiedTransactions 
 
 
 def apply_transaction(draft: Draft, context: BlockContext, signed: SignedTransaction) -> None:
-    """Execute one opened transaction. After an exception the draft must not be used.
+    """Execute one opened transaction. After an exception the draft must not be used, but from outside an attempt.
 
     Raises:
         InvalidTransaction: a rule refuses it.

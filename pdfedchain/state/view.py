@@ -84,8 +84,11 @@ class LedgerView:
         self.tree = tree
 
     def _read(self, cls: type[T], key: bytes) -> T | None:
-        data = self.tree.get(key)
+        data = self._read_bytes(key)
         return None if data is None else decode(cls, data, size_bytes_max=STATE_VALUE_SIZE_BYTES_MAX)
+
+    def _read_bytes(self, key: bytes) -> bytes | None:
+        return self.tree.get(key)
 
     def _always(self, cls: type[T], key: bytes) -> T:
         value = self._read(cls, key)
@@ -126,7 +129,7 @@ class LedgerView:
 
     def task_named(self, name: str) -> Hash | None:
         """Hash of the task of that name."""
-        value = self.tree.get(TASK_NAME_PREFIX + name.encode())
+        value = self._read_bytes(TASK_NAME_PREFIX + name.encode())
         return None if value is None else Hash(value)
 
     def task_record(self, task: Hash) -> TaskRecord:
@@ -155,7 +158,7 @@ class LedgerView:
 
     def digest_holder(self, digest: Hash) -> Cid | None:
         """The checkpoint that has this digest of tensors."""
-        value = self.tree.get(DIGEST_PREFIX + digest)
+        value = self._read_bytes(DIGEST_PREFIX + digest)
         return None if value is None else Cid(value)
 
     def ballot(self, checkpoint: Cid, kind: BallotKind, voter: Address) -> Ballot | None:

@@ -39,9 +39,9 @@ def refusal(world: World, key: SigningKey, payload: Payload, **signing: object) 
     root = world.state.root
     data = world.sign(key, payload, **signing)  # type: ignore[arg-type]
     draft = Draft(world.state)
-    with pytest.raises(InvalidTransaction) as caught:
-        apply_transaction(draft.fork(), world.context(), open_transaction(data, world.genesis.chain_id))
-    assert (draft.tree, draft.events) == (world.state, ())
+    with pytest.raises(InvalidTransaction) as caught, draft.attempt():
+        apply_transaction(draft, world.context(), open_transaction(data, world.genesis.chain_id))
+    assert (draft.commit().root, draft.events) == (root, ())
     with pytest.raises(InvalidBlock, match=caught.value.rule):
         world.block(data)
     assert world.state.root == root
