@@ -37,7 +37,7 @@ to `FUTURE_ROUNDS_MAX` ahead, blocks without a quorum of `PAST_ROUNDS_KEPT` roun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,6 +67,7 @@ from pdfedchain.consensus.inputs import (
     VoteReceived,
 )
 from pdfedchain.consensus.round_machine import RoundState, Schedule, Step, Transition
+from pdfedchain.consensus.rules import Rule
 from pdfedchain.consensus.tally import FUTURE_ROUNDS_MAX, Tally
 from pdfedchain.ids import Address, Hash
 from pdfedchain.types.authorities import AuthoritySet
@@ -102,6 +103,7 @@ class Engine:
 
     Args:
         me: our address; ``None``, or not a member, to follow without voting or proposing.
+        trace: told of every branch taken.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Engine:
         authorities: AuthoritySet,
         parameters: ChainParameters,
         me: Address | None,
+        trace: Callable[[Rule], None] | None = None,
     ) -> None:
         self.height = height
         self.authorities = authorities
@@ -124,6 +127,7 @@ class Engine:
         self._blocks: dict[Hash, bool] = {}
         self._judgements: dict[Hash, Judgement] = {}
         self._asked: set[Hash] = set()
+        self._trace = trace
         self._overridden: set[Hash] = set()
 
     # -- questions of the replica -------------------------------------------------------------------------------
@@ -351,6 +355,8 @@ class Engine:
         if transition is None:
             return []
         self.state = transition.state
+        if self._trace is not None:
+            self._trace(transition.rule)
         effects: list[CoreEffect] = []
         for output in transition.outputs:
             if isinstance(output, Schedule):

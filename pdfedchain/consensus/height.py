@@ -63,6 +63,7 @@ from pdfedchain.consensus.messages import (
 from pdfedchain.consensus.pen import Pen
 from pdfedchain.consensus.ports import LearnsFromFailure, Log, Signer
 from pdfedchain.consensus.round_machine import Step
+from pdfedchain.consensus.rules import Rule
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import InvalidBlock, StateError, WouldDoubleSign
 from pdfedchain.ids import Hash
@@ -84,6 +85,7 @@ class Environment:
         signer, key: both or neither; without them the node follows.
         clock: milliseconds since the Unix epoch.
         candidates: encoded transactions to choose from, best first.
+        trace: told of every branch of the algorithm that is taken.
     """
 
     application: Application
@@ -92,6 +94,7 @@ class Environment:
     key: SigningKey | None
     clock: Callable[[], int]
     candidates: Callable[[], Sequence[bytes]]
+    trace: Callable[[Rule], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class HeightRun:
             authorities=position.authorities,
             parameters=position.genesis.parameters,
             me=environment.key.address if environment.key is not None else None,
+            trace=environment.trace,
         )
         self._live = False
         self._known: dict[Hash, _Known] = {}

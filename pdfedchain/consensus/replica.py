@@ -38,16 +38,7 @@ from pdfedchain.consensus.checks import (
     check_signature,
     check_vote,
 )
-from pdfedchain.consensus.effects import (
-    BehindPeer,
-    Broadcast,
-    Committed,
-    Effect,
-    PeerFault,
-    Relay,
-    SendTo,
-    StartTimer,
-)
+from pdfedchain.consensus.effects import BehindPeer, Broadcast, Committed, Effect, PeerFault, Relay, SendTo, StartTimer
 from pdfedchain.consensus.height import Environment, HeightRun
 from pdfedchain.consensus.inbox import Inbox
 from pdfedchain.consensus.inputs import Timer, TimerKind
@@ -63,6 +54,7 @@ from pdfedchain.consensus.messages import (
 from pdfedchain.consensus.pacing import pace
 from pdfedchain.consensus.ports import BlockStore, Log, Signer
 from pdfedchain.consensus.repair import answer_status, status_of
+from pdfedchain.consensus.rules import Rule
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import InputError, InvalidBlock, StateError
 from pdfedchain.types.block import FinalBlock
@@ -87,6 +79,7 @@ class Replica:
         clock: milliseconds since the Unix epoch.
         candidates: encoded transactions for a block of ours, best first.
         signature: verifies one signature; replaced by the simulator only.
+        trace: told of every branch of the algorithm that is taken.
 
     Raises:
         StateError: the store holds no genesis, or a key comes without a signer record.
@@ -103,13 +96,14 @@ class Replica:
         clock: Callable[[], int],
         candidates: Callable[[], Sequence[bytes]] = tuple,
         signature: SignatureCheck = check_signature,
+        trace: Callable[[Rule], None] | None = None,
     ) -> None:
         genesis = store.genesis()
         if genesis is None:
             raise StateError("the store holds no chain yet", hint="initialise it with the genesis first")
         if (signer is None) != (key is None):
             raise StateError("a signing key and its signer record come together or not at all")
-        self._env = Environment(application, log, signer, key, clock, candidates)
+        self._env = Environment(application, log, signer, key, clock, candidates, trace)
         self._store = store
         self._signature = signature
         self._inbox = Inbox()

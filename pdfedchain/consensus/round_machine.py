@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 
 from pdfedchain.consensus.effects import CastVote, Decide, Propose, ValueAt
 from pdfedchain.consensus.inputs import TimerKind
+from pdfedchain.consensus.rules import Rule
 from pdfedchain.ids import Hash
 from pdfedchain.types.vote import VoteKind
 
@@ -91,8 +92,9 @@ Output = CastVote | Propose | Decide | Schedule
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """The next state, and what is to be done, in order."""
+    """The next state, the branch that led there, and what is to be done, in order."""
 
+    rule: Rule
     state: RoundState
     outputs: tuple[Output, ...] = ()
 
@@ -104,8 +106,9 @@ def start_round(state: RoundState, *, proposer: bool) -> Transition | None:
     started = replace(state, step=Step.PROPOSE, polka_seen=False, prevote_timer=False, precommit_timer=False)
     timer = Schedule(TimerKind.PROPOSE, state.round)
     if proposer:
-        return Transition(started, (Propose(state.round, state.valid), timer))
-    return Transition(started, (timer,))
+        rule = Rule.L18 if state.valid is None else Rule.L16
+        return Transition(rule, started, (Propose(state.round, state.valid), timer))
+    return Transition(Rule.L21, started, (timer,))
 
 
 def fresh_proposal(state: RoundState, block: Hash, *, acceptable: bool) -> Transition | None:
@@ -113,7 +116,7 @@ def fresh_proposal(state: RoundState, block: Hash, *, acceptable: bool) -> Trans
     if state.step is not Step.PROPOSE:
         return None
     free = state.locked is None or state.locked.block == block
-    return _prevote(state, block if acceptable and free else None)
+    return _prevote(Rule.L24, state, block) if acceptable and free else _prevote(Rule.L26, state, None)
 
 
 def re_proposal(state: RoundState, block: Hash, valid_round: int, *, valid: bool) -> Transition | None:
@@ -124,14 +127,14 @@ def re_proposal(state: RoundState, block: Hash, valid_round: int, *, valid: bool
     if state.step is not Step.PROPOSE or valid_round >= state.round:
         return None
     free = state.locked is None or state.locked.round <= valid_round or state.locked.block == block
-    return _prevote(state, block if valid and free else None)
+    return _prevote(Rule.L30, state, block) if valid and free else _prevote(Rule.L32, state, None)
 
 
 def prevotes_of_any(state: RoundState) -> Transition | None:
     """L34-L35: a quorum of prevotes, not all alike: wait a little for more, once."""
     if state.step is not Step.PREVOTE or state.prevote_timer:
         return None
-    return Transition(replace(state, prevote_timer=True), (Schedule(TimerKind.PREVOTE, state.round),))
+    return Transition(Rule.L34, replace(state, prevote_timer=True), (Schedule(TimerKind.PREVOTE, state.round),))
 
 
 def polka(state: RoundState, block: Hash) -> Transition | None:
@@ -141,15 +144,15 @@ def polka(state: RoundState, block: Hash) -> Transition | None:
     value = ValueAt(state.round, block)
     if state.step is Step.PREVOTE:
         locked = replace(state, step=Step.PRECOMMIT, locked=value, valid=value, polka_seen=True)
-        return Transition(locked, (CastVote(state.round, VoteKind.PRECOMMIT, block),))
-    return Transition(replace(state, valid=value, polka_seen=True))
+        return Transition(Rule.L38, locked, (CastVote(state.round, VoteKind.PRECOMMIT, block),))
+    return Transition(Rule.L42, replace(state, valid=value, polka_seen=True))
 
 
 def earlier_polka(state: RoundState, value: ValueAt) -> Transition | None:
     """L36, late: a polka of an earlier round makes its block the one to propose; the lock stays."""
     if value.round >= state.round or (state.valid is not None and state.valid.round >= value.round):
         return None
-    return Transition(replace(state, valid=value))
+    return Transition(Rule.L42_LATE, replace(state, valid=value))
 
 
 def recovered(round_: int, step: Step, locked: ValueAt | None) -> Transition:
@@ -158,61 +161,62 @@ def recovered(round_: int, step: Step, locked: ValueAt | None) -> Transition:
     The valid value is forgotten, which is safe: it only decides what is proposed.
     """
     state = RoundState(round=round_, step=step, locked=locked)
-    return Transition(state, (Schedule(TimerKind.PROPOSE, round_),) if step is Step.PROPOSE else ())
+    return Transition(Rule.RECOVERED, state, (Schedule(TimerKind.PROPOSE, round_),) if step is Step.PROPOSE else ())
 
 
 def polka_nil(state: RoundState) -> Transition | None:
     """L44-L46: a quorum prevoted nil: precommit nil; the lock stays."""
     if state.step is not Step.PREVOTE:
         return None
-    return _precommit_nil(state)
+    return _precommit_nil(Rule.L44, state)
 
 
 def precommits_of_any(state: RoundState) -> Transition | None:
     """L47-L48: a quorum of precommits, not all alike: wait a little for more, once, in any step."""
     if state.step in (Step.NEW, Step.DECIDED) or state.precommit_timer:
         return None
-    return Transition(replace(state, precommit_timer=True), (Schedule(TimerKind.PRECOMMIT, state.round),))
+    return Transition(Rule.L47, replace(state, precommit_timer=True), (Schedule(TimerKind.PRECOMMIT, state.round),))
 
 
 def commit_quorum(state: RoundState, round_: int, block: Hash) -> Transition | None:
     """L49-L54: a valid block with a quorum of precommits in any round is decided."""
     if state.step is Step.DECIDED:
         return None
-    return Transition(replace(state, step=Step.DECIDED), (Decide(round_, block),))
+    rule = Rule.L51 if round_ == state.round else Rule.L51_EARLIER if round_ < state.round else Rule.L51_LATER
+    return Transition(rule, replace(state, step=Step.DECIDED), (Decide(round_, block),))
 
 
 def round_skip(state: RoundState, round_: int) -> Transition | None:
     """L55-L56: enough others are in a higher round that an honest one is: go there."""
     if state.step is Step.DECIDED or round_ <= state.round:
         return None
-    return Transition(replace(state, round=round_, step=Step.NEW))
+    return Transition(Rule.L55, replace(state, round=round_, step=Step.NEW))
 
 
 def timeout_propose(state: RoundState, round_: int) -> Transition | None:
     """L57-L60: no acceptable proposal in time: prevote nil."""
     if state.step is not Step.PROPOSE or round_ != state.round:
         return None
-    return _prevote(state, None)
+    return _prevote(Rule.L57, state, None)
 
 
 def timeout_prevote(state: RoundState, round_: int) -> Transition | None:
     """L61-L64: no polka in time: precommit nil."""
     if state.step is not Step.PREVOTE or round_ != state.round:
         return None
-    return _precommit_nil(state)
+    return _precommit_nil(Rule.L61, state)
 
 
 def timeout_precommit(state: RoundState, round_: int) -> Transition | None:
     """L65-L67: no decision in time: the next round."""
     if state.step in (Step.NEW, Step.DECIDED) or round_ != state.round:
         return None
-    return Transition(replace(state, round=state.round + 1, step=Step.NEW))
+    return Transition(Rule.L65, replace(state, round=state.round + 1, step=Step.NEW))
 
 
-def _prevote(state: RoundState, block: Hash | None) -> Transition:
-    return Transition(replace(state, step=Step.PREVOTE), (CastVote(state.round, VoteKind.PREVOTE, block),))
+def _prevote(rule: Rule, state: RoundState, block: Hash | None) -> Transition:
+    return Transition(rule, replace(state, step=Step.PREVOTE), (CastVote(state.round, VoteKind.PREVOTE, block),))
 
 
-def _precommit_nil(state: RoundState) -> Transition:
-    return Transition(replace(state, step=Step.PRECOMMIT), (CastVote(state.round, VoteKind.PRECOMMIT, None),))
+def _precommit_nil(rule: Rule, state: RoundState) -> Transition:
+    return Transition(rule, replace(state, step=Step.PRECOMMIT), (CastVote(state.round, VoteKind.PRECOMMIT, None),))
