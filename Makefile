@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test e2e lint bench clean
+.PHONY: help setup demo test e2e lint bench fuzz clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,10 @@ bench: setup ## measured figures of this machine
 	@if [ -d testnet/node0 ]; then $(BIN)/pdfed bench score --home testnet/node0 && \
 		$(BIN)/pdfed bench train --home testnet/node0; \
 	else echo "make demo first: bench score and bench train measure its model"; fi
+
+fuzz: setup ## ten million generated inputs for every decoder and handler (resumable)
+	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -c constraints.txt atheris
+	nice $(BIN)/python -m tests.fuzz.campaign
 
 clean: ## remove the environment and the testnet
 	rm -rf $(VENV) testnet
