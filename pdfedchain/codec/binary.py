@@ -1,8 +1,9 @@
 """Canonical MessagePack: one value has one encoding, and one encoding is one value.
 
-`decode` unpacks, checks every type and bound, encodes again and compares: MessagePack itself allows several
-spellings of one integer or string, and a second spelling of a signed message would be a second message with
-the same meaning. Left-over bytes are an error.
+`decode` unpacks, checks every type and bound, packs what it unpacked and compares: MessagePack itself allows several
+spellings of one integer or string, and a second spelling of a signed message would be a second message with the same
+meaning. It is the array that is packed again, not the value: a schema turns an array into a value only where it would
+turn the value into that array. Left-over bytes are an error.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import msgpack
 
 from pdfedchain.codec.schema import schema_of
 from pdfedchain.errors import DecodeError
-from pdfedchain.limits import NESTING_MAX
 
 T = TypeVar("T")
+
+_pack_array = msgpack.Packer(use_bin_type=True).pack
 
 
 def encode(value: Any) -> bytes:
@@ -24,7 +26,7 @@ def encode(value: Any) -> bytes:
     Raises:
         DecodeError: a field's value is outside its type's bounds: it could not be decoded again.
     """
-    packed: bytes = msgpack.packb(schema_of(type(value)).pack(value), use_bin_type=True)
+    packed: bytes = _pack_array(schema_of(type(value)).pack(value))
     return packed
 
 
@@ -48,17 +50,7 @@ def decode(cls: type[T], data: bytes, *, size_bytes_max: int) -> T:
         )
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError, OverflowError) as error:
         raise DecodeError(f"not MessagePack: {error}") from error
-    _check_nesting(raw)
     value: T = schema_of(cls).unpack(raw)
-    if encode(value) != data:
+    if _pack_array(raw) != data:
         raise DecodeError("not the canonical encoding")
     return value
-
-
-def _check_nesting(raw: Any) -> None:
-    level, depth = [raw], 0
-    while level:
-        depth += 1
-        if depth > NESTING_MAX:
-            raise DecodeError(f"nested deeper than {NESTING_MAX} levels")
-        level = [item for array in level if type(array) is list for item in array]

@@ -23,9 +23,10 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from pdfedchain.codec.generated import Field, generate_items, generate_pack, generate_unpack
 from pdfedchain.errors import DecodeError
 from pdfedchain.ids import Address, Cid, Hash, Range, Size, check_cid
-from pdfedchain.limits import HASH_SIZE_BYTES, PUBLIC_KEY_SIZE_BYTES, UINT_MAX
+from pdfedchain.limits import HASH_SIZE_BYTES, NESTING_MAX, PUBLIC_KEY_SIZE_BYTES, UINT_MAX
 
 T = TypeVar("T")
 Pack = Callable[[Any], Any]
@@ -74,34 +75,19 @@ class Schema:
     Attributes:
         tag: first item of the array.
         names: field names, in order.
-        packers: per field, value to MessagePack-able value.
-        unpackers: per field, the inverse; raises `DecodeError`.
         hints: per field, the resolved annotation.
+        pack: value of the type to array.
+        unpack: array to value of the type; raises `DecodeError`.
+        depth: levels of arrays, this one included.
     """
 
     cls: type
     tag: str
     names: tuple[str, ...]
-    packers: tuple[Pack, ...]
-    unpackers: tuple[Unpack, ...]
     hints: tuple[Any, ...]
-
-    def pack(self, value: Any) -> list[Any]:
-        return [self.tag, *(p(getattr(value, n)) for n, p in zip(self.names, self.packers, strict=True))]
-
-    def unpack(self, array: Any) -> Any:
-        if type(array) is not list or len(array) != len(self.names) + 1 or array[0] != self.tag:
-            raise DecodeError(f"expected an array of {self.tag} with {len(self.names)} fields")
-        values: list[Any] = []
-        for name, unpacker, item in zip(self.names, self.unpackers, array[1:], strict=True):
-            try:
-                values.append(unpacker(item))
-            except DecodeError as error:
-                raise DecodeError(f"{self.tag}.{name}: {error}") from None
-        try:
-            return self.cls(*values)
-        except ValueError as error:  # a dataclass's own __post_init__ rule
-            raise DecodeError(f"{self.tag}: {error}") from error
+    pack: Pack
+    unpack: Unpack
+    depth: int
 
 
 def schema_of(cls: type) -> Schema:
@@ -116,27 +102,31 @@ def _build(cls: type) -> Schema:
     tag = tag_of(cls)
     hints = get_type_hints(cls, include_extras=True)
     names = tuple(field.name for field in dataclasses.fields(cls))
-    pairs = tuple(_functions(hints[name], (), f"{cls.__qualname__}.{name}") for name in names)
+    fields = [_field(hints[name], (), f"{cls.__qualname__}.{name}") for name in names]
+    depth = 1 + max((field.depth for field in fields), default=0)
+    if depth > NESTING_MAX:
+        raise TypeError(f"{cls.__qualname__} has {depth} levels of arrays, at most {NESTING_MAX} are allowed")
     return Schema(
         cls,
         tag,
         names,
-        tuple(p for p, _ in pairs),
-        tuple(u for _, u in pairs),
-        tuple(hints[n] for n in names),
+        tuple(hints[name] for name in names),
+        generate_pack(cls, tag, names, fields),
+        generate_unpack(cls, tag, names, fields),
+        depth,
     )
 
 
-def _functions(hint: Any, bounds: tuple[Any, ...], where: str) -> tuple[Pack, Unpack]:
-    """Packer and unpacker of one annotation."""
+def _field(hint: Any, bounds: tuple[Any, ...], where: str) -> Field:
+    """What is done with a value of one annotation."""
     if isinstance(hint, typing.NewType):
         if hint is Cid:
-            return check_cid, _checked_bytes(check_cid)
-        return _functions(hint.__supertype__, (*bounds, *_NEWTYPE_BOUNDS.get(hint, ())), where)
+            return Field(_check_cid, _check_cid)
+        return _field(hint.__supertype__, (*bounds, *_NEWTYPE_BOUNDS.get(hint, ())), where)
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *metadata = get_args(hint)
-        return _functions(inner, (*bounds, *metadata), where)
+        return _field(inner, (*bounds, *metadata), where)
     if origin in (Union, types.UnionType):
         return _union(get_args(hint), bounds, where)
     if origin is tuple:
@@ -144,7 +134,7 @@ def _functions(hint: Any, bounds: tuple[Any, ...], where: str) -> tuple[Pack, Un
     if hint is int:
         return _integer(next((b for b in bounds if isinstance(b, Range)), Range(0, UINT_MAX)))
     if hint is bool:
-        return _exact(bool)
+        return _boolean()
     if hint in (bytes, str):
         return _sized(hint, next((b for b in bounds if isinstance(b, Size)), None), where)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
@@ -154,25 +144,22 @@ def _functions(hint: Any, bounds: tuple[Any, ...], where: str) -> tuple[Pack, Un
     raise TypeError(f"{where}: {hint!r} has no canonical encoding")
 
 
-def _checked_bytes(check: Callable[[bytes], Any]) -> Unpack:
-    def unpack(item: Any) -> Any:
-        if type(item) is not bytes:
-            raise DecodeError(f"expected bytes, found {type(item).__name__}")
-        return check(item)
-
-    return unpack
+def _check_cid(item: Any) -> Any:
+    if type(item) is not bytes:
+        raise DecodeError(f"expected bytes, found {type(item).__name__}")
+    return check_cid(item)
 
 
-def _exact(kind: type) -> tuple[Pack, Unpack]:
+def _boolean() -> Field:
     def check(item: Any) -> Any:
-        if type(item) is not kind:
-            raise DecodeError(f"expected {kind.__name__}, found {type(item).__name__}")
+        if type(item) is not bool:
+            raise DecodeError(f"expected bool, found {type(item).__name__}")
         return item
 
-    return check, check
+    return Field(check, check, "{0} is True or {0} is False")
 
 
-def _integer(bound: Range) -> tuple[Pack, Unpack]:
+def _integer(bound: Range) -> Field:
     low, high = bound.low, bound.high
 
     def check(item: Any) -> int:
@@ -182,10 +169,10 @@ def _integer(bound: Range) -> tuple[Pack, Unpack]:
             raise DecodeError(f"{item} is outside [{low}, {high}]")
         return item
 
-    return check, check
+    return Field(check, check, f"type({{0}}) is int and {low} <= {{0}} <= {high}")
 
 
-def _sized(kind: Any, bound: Size | None, where: str) -> tuple[Pack, Unpack]:
+def _sized(kind: Any, bound: Size | None, where: str) -> Field:
     if bound is None:
         raise TypeError(f"{where}: {kind.__name__} needs a Size bound")
     low, high = bound.low, bound.high
@@ -201,10 +188,11 @@ def _sized(kind: Any, bound: Size | None, where: str) -> tuple[Pack, Unpack]:
             raise DecodeError(f"{size} bytes, expected {low} to {high}")
         return item
 
-    return check, check
+    test = f"type({{0}}) is bytes and {low} <= len({{0}}) <= {high}" if kind is bytes else None
+    return Field(check, check, test)
 
 
-def _enum(cls: type[enum.Enum]) -> tuple[Pack, Unpack]:
+def _enum(cls: type[enum.Enum]) -> Field:
     members = {member.value: member for member in cls}
     kinds = {type(value) for value in members}
 
@@ -213,70 +201,65 @@ def _enum(cls: type[enum.Enum]) -> tuple[Pack, Unpack]:
             raise DecodeError(f"{item!r} is no {cls.__name__}")
         return members[item]
 
-    return (lambda member: cls(member).value), unpack
+    return Field(lambda member: cls(member).value, unpack)
 
 
-def _nested(cls: type) -> tuple[Pack, Unpack]:
-    def pack(value: Any) -> list[Any]:
+def _nested(cls: type) -> Field:
+    schema = schema_of(cls)
+    pack_value = schema.pack
+
+    def pack(value: Any) -> Any:
         if type(value) is not cls:
             raise DecodeError(f"expected {cls.__name__}, found {type(value).__name__}")
-        return schema_of(cls).pack(value)
+        return pack_value(value)
 
-    return pack, lambda item: schema_of(cls).unpack(item)
+    return Field(pack, schema.unpack, depth=schema.depth)
 
 
-def _union(members: tuple[Any, ...], bounds: tuple[Any, ...], where: str) -> tuple[Pack, Unpack]:
+def _union(members: tuple[Any, ...], bounds: tuple[Any, ...], where: str) -> Field:
     rest = tuple(member for member in members if member is not type(None))
-    optional = len(rest) < len(members)
-    if len(rest) == 1:
-        pack_one, unpack_one = _functions(rest[0], bounds, where)
-    else:
-        by_tag = {tag_of(cls): cls for cls in rest}
-        allowed = frozenset(rest)
-
-        def pack_one(value: Any) -> Any:
-            if type(value) not in allowed:
-                raise DecodeError(f"{type(value).__name__} is not one of {sorted(by_tag)}")
-            return schema_of(type(value)).pack(value)
-
-        def unpack_one(item: Any) -> Any:
-            tag = item[0] if type(item) is list and item else None
-            cls = by_tag.get(tag) if type(tag) is str else None
-            if cls is None:
-                raise DecodeError(f"expected one of {sorted(by_tag)}")
-            return schema_of(cls).unpack(item)
-
-    if not optional:
-        return pack_one, unpack_one
-    return (
+    one = _field(rest[0], bounds, where) if len(rest) == 1 else _one_of(rest)
+    if len(rest) == len(members):
+        return one
+    pack_one, unpack_one = one.pack, one.unpack
+    return Field(
         lambda value: None if value is None else pack_one(value),
         lambda item: None if item is None else unpack_one(item),
+        None if one.test is None else f"{{0}} is None or ({one.test})",
+        one.depth,
     )
 
 
-def _tuple(arguments: tuple[Any, ...], bounds: tuple[Any, ...], where: str) -> tuple[Pack, Unpack]:
+def _one_of(members: tuple[type, ...]) -> Field:
+    schemas = {cls: schema_of(cls) for cls in members}
+    packs = {cls: schema.pack for cls, schema in schemas.items()}
+    unpacks = {schema.tag: schema.unpack for schema in schemas.values()}
+
+    def pack(value: Any) -> Any:
+        pack_member = packs.get(type(value))
+        if pack_member is None:
+            raise DecodeError(f"{type(value).__name__} is not one of {sorted(unpacks)}")
+        return pack_member(value)
+
+    def unpack(item: Any) -> Any:
+        tag = item[0] if type(item) is list and item else None
+        unpack_member = unpacks.get(tag) if type(tag) is str else None
+        if unpack_member is None:
+            raise DecodeError(f"expected one of {sorted(unpacks)}")
+        return unpack_member(item)
+
+    return Field(pack, unpack, depth=max(schema.depth for schema in schemas.values()))
+
+
+def _tuple(arguments: tuple[Any, ...], bounds: tuple[Any, ...], where: str) -> Field:
     if len(arguments) != 2 or arguments[1] is not Ellipsis:
         raise TypeError(f"{where}: only tuple[X, ...] has a canonical encoding")
     bound = next((b for b in bounds if isinstance(b, Size)), None)
     if bound is None:
         raise TypeError(f"{where}: a tuple needs a Size bound")
-    pack_item, unpack_item = _functions(arguments[0], (), where)
-    low, high = bound.low, bound.high
-
-    def check_size(size: int) -> None:
-        if not low <= size <= high:
-            raise DecodeError(f"{size} items, expected {low} to {high}")
-
-    def pack(value: Any) -> list[Any]:
-        if type(value) is not tuple:
-            raise DecodeError(f"expected tuple, found {type(value).__name__}")
-        check_size(len(value))
-        return [pack_item(item) for item in value]
-
-    def unpack(item: Any) -> tuple[Any, ...]:
-        if type(item) is not list:
-            raise DecodeError(f"expected an array, found {type(item).__name__}")
-        check_size(len(item))
-        return tuple(unpack_item(entry) for entry in item)
-
-    return pack, unpack
+    item = _field(arguments[0], (), where)
+    return Field(
+        generate_items(item.pack, item.test, tuple, list, bound.low, bound.high),
+        generate_items(item.unpack, item.test, list, tuple, bound.low, bound.high),
+        depth=1 + item.depth,
+    )

@@ -212,6 +212,29 @@ def test_fields_without_one_obvious_form_are_refused_when_the_type_is_used(hint:
         encode(cls(1))
 
 
+def test_a_type_nested_deeper_than_allowed_is_refused_when_it_is_used() -> None:
+    cls: Any = Inner
+    value: Any = Inner(1)
+    for depth in range(2, NESTING_MAX + 2):
+        fields = {"inner": cls}
+        cls = canonical(f"test/nested/{depth}/v1")(dataclass(frozen=True)(type("N", (), {"__annotations__": fields})))
+        value = cls(value)
+        if depth <= NESTING_MAX:
+            assert decode(cls, encode(value), size_bytes_max=10_000) == value
+    with pytest.raises(TypeError, match=f"{NESTING_MAX + 1} levels"):
+        encode(value)
+
+
+def test_no_field_name_hides_what_generated_code_uses() -> None:
+    names = ("cls", "tag", "refuse", "error", "array", "value", "type", "len", "bytes", "list", "int", "bool")
+    shadowing = type("Shadowing", (), {"__annotations__": {**dict.fromkeys(names, UInt), "problem": Inner}})
+    cls: Any = canonical("test/shadowing/v1")(dataclass(frozen=True)(shadowing))
+    value = cls(*range(len(names)), Inner(7))
+    assert decode(cls, encode(value), size_bytes_max=1_000) == value
+    with pytest.raises(DecodeError, match=r"test/shadowing/v1\.problem: test/inner/v1\.number"):
+        encode(cls(*range(len(names)), Inner(-1)))
+
+
 def test_a_tag_belongs_to_one_type_and_a_type_needs_one() -> None:
     with pytest.raises(TypeError, match="belongs to Inner"):
         canonical("test/inner/v1")(Other)
