@@ -34,7 +34,7 @@ class Head:
         """Take over what the store has committed, and wake everybody who waits."""
         self.height = self._store.height()
         self.view = LedgerView(self._store.state())
-        self.time_ms = self._store.final_block(self.height).block.header.time_ms if self.height else 0
+        self.time_ms = self._store.light_block(self.height).header.time_ms if self.height else 0
         self._changed.set()
         self._changed = trio.Event()
 

@@ -65,11 +65,14 @@ class Execution:
 
     Attributes:
         next_authorities: the set that votes on the next block.
+        transaction_subjects: for each transaction in order, the accounts and things it concerns, by which stores
+            index it; empty where the application does not say. No part of what a block means.
     """
 
     state: StateTree
     events: tuple[Event, ...]
     next_authorities: AuthoritySet
+    transaction_subjects: tuple[tuple[bytes, ...], ...] = ()
 
 
 class Application(Protocol):

@@ -3,7 +3,9 @@
 `verify_chain` takes a genesis as given and re-executes every block: headers, bodies, times, turns, certificates,
 state roots, events, and what the store says the state is now. It does not stop at the first problem. After a block
 that cannot be read or executed the state is unknown, so from there on only what does not need it is checked: form,
-links and certificates. What is not checked here is what lies outside the chain: whether a score is right needs the
+links and certificates. Where bodies are pruned, headers and certificates are followed from genesis, the state at the
+end is compared with the last header's root, and one problem of kind `ProblemKind.PRUNED` says what could not be
+derived. What is not checked here is what lies outside the chain: whether a score is right needs the
 weights (``pdfed audit``), and whether this is the chain one means needs its genesis hash from somebody one trusts.
 
 The checks are written anew and do not call the structural verdict of `pdfedchain.consensus`: an auditor that shares
@@ -13,7 +15,7 @@ its arithmetic with what it audits shares its mistakes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -21,16 +23,16 @@ from typing import Final
 from pdfedchain.application import Application, BlockContext, Execution
 from pdfedchain.codec import encode
 from pdfedchain.crypto import StateTree, hash_of, tagged_hash
-from pdfedchain.errors import DecodeError, InputError, InvalidBlock, InvalidProof, NotFound, StateError
+from pdfedchain.errors import DecodeError, InputError, InvalidBlock, InvalidProof, NotFound, Pruned, StateError
 from pdfedchain.ids import Hash, check_cid, cid_text
 from pdfedchain.limits import CID_SIZE_BYTES
 from pdfedchain.store.interface import Store
 from pdfedchain.types.authorities import AuthoritySet
-from pdfedchain.types.block import Block, FinalBlock
+from pdfedchain.types.block import Block, Header
 from pdfedchain.types.event import Event
 from pdfedchain.types.genesis import Genesis
 from pdfedchain.types.transaction import transaction_hash
-from pdfedchain.types.vote import VoteKind
+from pdfedchain.types.vote import Certificate, VoteKind
 
 __all__ = ["Problem", "ProblemKind", "verify_chain"]
 
@@ -65,6 +67,8 @@ class ProblemKind(enum.StrEnum):
     TRANSACTION_INDEX = "transaction-index"
     #: The stored state is not the one after the last block.
     STATE = "state"
+    #: Not wrong, but not checkable here: the bodies of these blocks are not kept.
+    PRUNED = "pruned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +93,13 @@ def verify_chain(store: Store, application: Application) -> Iterator[Problem]:
         yield Problem(ProblemKind.GENESIS, "genesis", f"a genesis of {application.name}", str(error))
         return
     auditor = _Auditor(store, application, genesis, state)
+    kept_from = store.bodies_from()
     for height in range(1, store.height() + 1):
-        yield from auditor.block(height)
+        yield from auditor.block(height) if height >= kept_from else auditor.pruned_block(height)
+    if kept_from > 1:
+        where, found = f"blocks 1 to {kept_from - 1}", "pruned: certificates checked, execution not"
+        yield Problem(ProblemKind.PRUNED, where, "bodies to execute", found)
+        yield from auditor.certified_state()
     yield from auditor.final_state()
 
 
@@ -120,18 +129,46 @@ class _Auditor:
             self.parent, self.state = None, None
             return
         block = final.block
-        yield from self._header(where, height, block)
-        yield from self._certificate(where, final)
+        yield from self._header(where, height, block.header)
+        yield from self._body(where, block)
+        yield from self._certificate(where, block.header, final.certificate)
         yield from self._lookup(where, height, block)
         execution = yield from self._execution(where, block)
         if execution is not None:
             yield from self._events(where, height, execution.events)
             self.authorities = execution.next_authorities
+        else:
+            self._follow_handover(height)
         self.state = None if execution is None else execution.state
         self.parent, self.parent_time_ms = block.hash, block.header.time_ms
 
-    def _header(self, where: str, height: int, block: Block) -> Iterator[Problem]:
-        header, genesis = block.header, self.genesis
+    def pruned_block(self, height: int) -> Iterator[Problem]:
+        """Audit what is left of a block without a body, and move on."""
+        where, self.state = f"block {height}", None
+        try:
+            light = self.store.light_block(height)
+        except (NotFound, StateError) as error:
+            if not isinstance(error, Pruned):
+                yield Problem(ProblemKind.BLOCK, where, "a header with its certificate", str(error))
+            self.parent = None
+            return
+        yield from self._header(where, height, light.header)
+        yield from self._certificate(where, light.header, light.certificate)
+        self._follow_handover(height)
+        self.parent, self.parent_time_ms = light.hash, light.header.time_ms
+
+    def _follow_handover(self, height: int) -> None:
+        """Take over the authorities that the header names where execution cannot say who they are."""
+        try:
+            light = self.store.light_block(height)
+        except (NotFound, StateError):
+            return
+        named = light.next_authorities
+        if named is not None and hash_of(named) == light.header.next_authorities:
+            self.authorities = named
+
+    def _header(self, where: str, height: int, header: Header) -> Iterator[Problem]:
+        genesis = self.genesis
         for kind, what, expected, found in (
             (ProblemKind.HEADER, "chain ", genesis.chain_id, header.chain_id),
             (ProblemKind.HEADER, "version ", genesis.version, header.version),
@@ -139,20 +176,23 @@ class _Auditor:
             (ProblemKind.HEADER, "proposer ", _turn(self.authorities, header.height, header.round), header.proposer),
             (ProblemKind.HEADER, "authority set ", hash_of(self.authorities), header.authorities),
             (ProblemKind.PARENT, "parent ", header.parent if self.parent is None else self.parent, header.parent),
-            (ProblemKind.BODY, "body ", hash_of(block.body), header.body),
         ):
             if expected != found:
                 yield Problem(kind, where, what + _text(expected), what + _text(found))
         earliest_ms = self.parent_time_ms + genesis.parameters.block_interval_min_ms
         if header.time_ms < earliest_ms:
             yield Problem(ProblemKind.TIME, where, f"{earliest_ms} ms or later", f"{header.time_ms} ms")
-        size_bytes, size_bytes_max = len(encode(block)), genesis.parameters.block_size_bytes_max
+
+    def _body(self, where: str, block: Block) -> Iterator[Problem]:
+        if not block.is_consistent:
+            expected, found = hash_of(block.body).hex(), block.header.body.hex()
+            yield Problem(ProblemKind.BODY, where, f"body {expected}", f"body {found}")
+        size_bytes, size_bytes_max = len(encode(block)), self.genesis.parameters.block_size_bytes_max
         if size_bytes > size_bytes_max:
             yield Problem(ProblemKind.BODY, where, f"at most {size_bytes_max} bytes", f"{size_bytes} bytes")
 
-    def _certificate(self, where: str, final: FinalBlock) -> Iterator[Problem]:
-        certificate, block = final.certificate, final.block
-        expected = (VoteKind.PRECOMMIT, block.header.height, block.hash)
+    def _certificate(self, where: str, header: Header, certificate: Certificate) -> Iterator[Problem]:
+        expected = (VoteKind.PRECOMMIT, header.height, hash_of(header))
         found = (certificate.kind, certificate.height, certificate.block)
         if found != expected:
             texts = ("precommits for this block", f"{certificate.kind.name} for {_text(certificate.block)}")
@@ -219,6 +259,24 @@ class _Auditor:
             texts = (", ".join(event.kind for event in events) or "none" for events in (expected, found))
             yield Problem(ProblemKind.EVENTS, where, *texts)
 
+    def certified_state(self) -> Iterator[Problem]:
+        """Compare the stored state with the root that the last header states; nothing else is known of it."""
+        if self.state is not None:
+            return
+        try:
+            header = self.store.light_block(self.store.height()).header
+            root = _tree_of(self.store.state_items(b"")).root
+            authorities = hash_of(self.store.next_authorities())
+        except (NotFound, StateError, InputError) as error:
+            yield Problem(ProblemKind.STATE, "state", "a readable state", str(error))
+            return
+        for where, expected, found in (
+            ("state", header.state_root, root),
+            ("authorities of the next block", header.next_authorities, authorities),
+        ):
+            if expected != found:
+                yield Problem(ProblemKind.STATE, where, expected.hex(), found.hex())
+
     def final_state(self) -> Iterator[Problem]:
         """Compare the stored state with the one after the last block, key by key."""
         if self.state is None:
@@ -240,6 +298,13 @@ class _Auditor:
         if len(differing) > _STATE_PROBLEMS_MAX:
             rest = len(differing) - _STATE_PROBLEMS_MAX
             yield Problem(ProblemKind.STATE, "state", "no further difference", f"{rest} more keys differ")
+
+
+def _tree_of(items: Iterable[tuple[bytes, bytes]]) -> StateTree:
+    tree = StateTree()
+    for key, value in items:
+        tree = tree.put(key, value)
+    return tree
 
 
 def _turn(authorities: AuthoritySet, height: int, round_: int) -> bytes:

@@ -246,8 +246,8 @@ class Chain:
         """
         if self.height == 0:
             raise NotFound("nothing is certified before the first block", hint="call Chain.produce first")
-        final, state = self._store.final_block(self.height), self.state
-        return ProvenValue(key, state.get(key), state.prove(key), final.block.header, final.certificate)
+        last, state = self._store.light_block(self.height), self.state
+        return ProvenValue(key, state.get(key), state.prove(key), last.header, last.certificate)
 
     def subscribe(self, kind: str | None = None, *, from_height: int | None = None) -> Subscription:
         """Follow events.

@@ -10,10 +10,12 @@
     │   │   └── NotYet          the same transaction may succeed in a later state
     │   ├── InvalidBlock        a block that fails the structural verdict
     │   ├── InvalidProof        a Merkle proof or certificate that does not prove what it claims
+    │   │   └── LightError      what a light client refuses, one class per reason (`pdfedchain.light.errors`)
     │   └── UsageError          a person or a program used a command, a file or an option wrongly
     ├── StateError              our own durable state cannot be used as it is (damaged, foreign, too new)
     │   └── WouldDoubleSign     the signer record holds a different message for this height, round and step
     └── NotFound                asked for something that is not stored here
+        └── Pruned              it was there, or would be, but this store keeps only newer ones
 
 A peer's fault (`InputError`) and our own fault (an ``AssertionError``) are never the same class. `NotFound`
 does *not* mean that a thing does not exist elsewhere.
@@ -30,6 +32,7 @@ __all__ = [
     "NotFound",
     "NotYet",
     "PdfedError",
+    "Pruned",
     "SignatureError",
     "StateError",
     "UsageError",
@@ -99,3 +102,7 @@ class WouldDoubleSign(StateError):
 
 class NotFound(PdfedError):
     """Something that was asked for is not stored here."""
+
+
+class Pruned(NotFound):
+    """This store keeps only what is newer: bodies were pruned, or it began from a snapshot."""

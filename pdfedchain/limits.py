@@ -79,3 +79,10 @@ SALT_SIZE_BYTES_MAX: Final = 32
 
 #: Nesting of encoded values; the deepest type of ours has 7 levels.
 NESTING_MAX: Final = 16
+
+#: A light bundle is read at once: this many changes of the authority set, at up to 30 KiB each. A longer history is
+#: followed in several bundles.
+HANDOVERS_PER_BUNDLE_MAX: Final = 256
+VALUES_PER_BUNDLE_MAX: Final = 256
+LIGHT_BLOCK_SIZE_BYTES_MAX: Final = 65_536
+LIGHT_BUNDLE_SIZE_BYTES_MAX: Final = 67_108_864

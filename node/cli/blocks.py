@@ -8,8 +8,9 @@ from node.cli.commands import EXIT_SUCCESS
 from node.cli.home_argument import add_home_argument, home_of
 from node.cli.output import Output
 from node.reader import open_reader
-from pdfedchain.errors import UsageError
+from pdfedchain.errors import Pruned, UsageError
 from pdfedchain.ids import address_text
+from pdfedchain.store.interface import Store
 
 __all__ = ["add_arguments", "run"]
 
@@ -29,18 +30,21 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         names = reader.names()
         rows = []
         for height in range(top, max(0, top - arguments.last), -1):
-            final = reader.store.final_block(height)
-            header = final.block.header
+            try:
+                light = reader.store.light_block(height)
+            except Pruned:  # the home began from a snapshot after it
+                break
+            header = light.header
             rows.append(
                 {
                     "height": height,
-                    "hash": final.block.hash.hex(),
+                    "hash": light.hash.hex(),
                     "time_ms": header.time_ms,
-                    "round": final.certificate.round,
+                    "round": light.certificate.round,
                     "proposer": address_text(header.proposer),
                     "proposer_name": names.get(header.proposer),
-                    "transactions": len(final.block.body.transactions),
-                    "signatures": len(final.certificate.signatures),
+                    "transactions": _transactions(reader.store, height),
+                    "signatures": len(light.certificate.signatures),
                     "state_root": header.state_root.hex(),
                 }
             )
@@ -52,7 +56,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 str(row["hash"])[:16],
                 row["round"],
                 row["proposer_name"] or str(row["proposer"])[:12],
-                row["transactions"],
+                "pruned" if row["transactions"] is None else row["transactions"],
                 row["signatures"],
             )
             for row in rows
@@ -60,3 +64,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     )
     output.result({"height": top, "blocks": rows})
     return EXIT_SUCCESS
+
+
+def _transactions(store: Store, height: int) -> int | None:
+    try:
+        return len(store.final_block(height).block.body.transactions)
+    except Pruned:
+        return None

@@ -21,8 +21,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Height, roots, authorities and counts."""
     with open_reader(home_of(arguments)) as reader:
         height = reader.height()
-        header = reader.store.final_block(height).block.header if height else None
-        block = reader.store.final_block(height).block.hash if height else reader.genesis.hash
+        header = reader.store.light_block(height).header if height else None
+        block = reader.store.light_block(height).hash if height else reader.genesis.hash
         plain = {
             "chain_id": reader.genesis.chain_id,
             "genesis": reader.genesis.hash.hex(),

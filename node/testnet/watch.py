@@ -131,7 +131,7 @@ def heads_agree(homes: list[Home]) -> bool:
             return False
         if lowest == 0:
             return len({reader.genesis.hash for reader in readers}) == 1
-        return len({reader.store.final_block(lowest).block.hash for reader in readers}) == 1
+        return len({reader.store.light_block(lowest).hash for reader in readers}) == 1
 
 
 def _chain_view(reader: ChainReader) -> ChainView:

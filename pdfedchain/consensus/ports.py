@@ -16,6 +16,7 @@ from pdfedchain.ids import Hash
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.block import BlockBody, FinalBlock
 from pdfedchain.types.genesis import Genesis
+from pdfedchain.types.light import LightBlock
 
 __all__ = ["BlockStore", "LearnsFromFailure", "Log", "Signer"]
 
@@ -30,6 +31,8 @@ class BlockStore(Protocol):
     def commit(self, final: FinalBlock, execution: Execution) -> None: ...
 
     def final_block(self, height: int) -> FinalBlock: ...
+
+    def light_block(self, height: int) -> LightBlock: ...
 
     def state(self) -> StateTree: ...
 

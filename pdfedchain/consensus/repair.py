@@ -25,6 +25,7 @@ from pdfedchain.consensus.messages import (
     VotesMessage,
 )
 from pdfedchain.consensus.ports import BlockStore
+from pdfedchain.errors import NotFound
 from pdfedchain.types.vote import Vote, VoteKind
 
 __all__ = ["answer_status", "status_of"]
@@ -51,7 +52,10 @@ def answer_status(status: RoundStatus, run: HeightRun, store: BlockStore) -> lis
     """What to send to the neighbour whose status this is."""
     height, round_ = run.position.height, run.engine.state.round
     if status.height == height - 1 and status.height > 0:
-        return [FinalBlockMessage(store.final_block(status.height))]
+        try:
+            return [FinalBlockMessage(store.final_block(status.height))]
+        except NotFound:  # this node began from a snapshot after that block; another neighbour has it
+            return []
     if status.height != height:
         return [status_of(run)] if status.height < height or status.height == height + 1 else []
     messages: list[Message] = _wanted(status, run)

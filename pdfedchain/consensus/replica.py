@@ -390,5 +390,5 @@ def _position_of(store: BlockStore, genesis: Genesis) -> Position:
     height, state, authorities = store.height(), store.state(), store.next_authorities()
     if height == 0:
         return Position(genesis, 1, genesis.hash, genesis.time_ms, state, authorities)
-    header = store.final_block(height).block.header
-    return Position(genesis, height + 1, store.final_block(height).block.hash, header.time_ms, state, authorities)
+    last = store.light_block(height)
+    return Position(genesis, height + 1, last.hash, last.header.time_ms, state, authorities)

@@ -50,7 +50,7 @@ _UNKNOWN: Final[Any] = object()
 class Draft(LedgerView):
     """A view that can be written to. `tree` is the state it started from; what was written since lies above it."""
 
-    __slots__ = ("_attempts", "_changes", "_events", "_undo", "_values")
+    __slots__ = ("_attempts", "_changes", "_events", "_undo", "_values", "subjects")
 
     def __init__(self, tree: StateTree) -> None:
         super().__init__(tree)
@@ -62,6 +62,8 @@ class Draft(LedgerView):
         self._undo: list[tuple[bytes, Any, Any]] = []
         self._attempts = 0
         self._events: list[Event] = []
+        #: Of each transaction executed so far (`pdfedchain.state.subjects`).
+        self.subjects: list[tuple[bytes, ...]] = []
 
     @property
     def events(self) -> tuple[Event, ...]:

@@ -83,7 +83,7 @@ class Ledger:
 
     def execute(self, state: StateTree, context: BlockContext, body: BlockBody) -> Execution:
         draft = execute_body(state, context, body, self._verified)
-        return Execution(draft.commit(), draft.events, context.authorities)
+        return Execution(draft.commit(), draft.events, context.authorities, tuple(draft.subjects))
 
     def judge(self, state: StateTree, context: BlockContext, body: BlockBody) -> Judgement:
         view = LedgerView(state)

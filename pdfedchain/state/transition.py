@@ -24,6 +24,7 @@ from pdfedchain.state import ballots, checkpoints, participants, settlements
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.errors import NotYet
 from pdfedchain.state.private import advance_private_ballots
+from pdfedchain.state.subjects import subjects_of
 from pdfedchain.state.verified import VerifiedTransactions
 from pdfedchain.state.view import LedgerView
 from pdfedchain.types.block import BlockBody
@@ -58,9 +59,11 @@ def execute_body(
     settlements.settle(draft, LedgerView(tree), context, settlements.listed(body.extension))
     for position, data in enumerate(body.transactions):
         try:
-            apply_transaction(draft, context, open_transaction(data, context.chain_id, verified))
+            signed = open_transaction(data, context.chain_id, verified)
+            apply_transaction(draft, context, signed)
         except InputError as error:
             raise InvalidBlock(f"transaction {position} of block {context.height} is refused: {error}") from error
+        draft.subjects.append(subjects_of(signed))
     return draft
 
 

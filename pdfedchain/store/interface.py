@@ -5,12 +5,16 @@ after the last block. `commit` writes all of one block in one transaction; after
 end, never between two. It knows nothing of consensus: the write-ahead log and the signer's record are files of
 their own, so that restoring an old copy of this one cannot make a node sign twice.
 
+It may hold less of the past. `prune` forgets the bodies of old blocks and keeps their headers and certificates.
+`restore` begins a chain in the middle: with the headers that hand over to other authorities, a last header, and the
+state after it. What was forgotten, or was never here, raises `Pruned`; what lies ahead, `NotFound`.
+
 All methods may be called from any thread, one call at a time per store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from pdfedchain.application import Execution
@@ -18,8 +22,9 @@ from pdfedchain.crypto import StateTree
 from pdfedchain.ids import Hash
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.block import FinalBlock
-from pdfedchain.types.event import StoredEvent
+from pdfedchain.types.event import StoredEvent, StoredTransaction
 from pdfedchain.types.genesis import Genesis
+from pdfedchain.types.light import LightBlock
 
 __all__ = ["Store"]
 
@@ -32,6 +37,28 @@ class Store(Protocol):
 
         Raises:
             StateError: the store holds a chain already.
+        """
+        ...
+
+    def restore(
+        self,
+        genesis: Genesis,
+        handovers: Sequence[LightBlock],
+        last: LightBlock,
+        state: StateTree,
+        authorities: AuthoritySet,
+    ) -> None:
+        """Begin a chain after its block ``last``. All of it is kept, durable on return, or nothing is.
+
+        Whether these are the chain's blocks is the caller's to check (`pdfedchain.light`).
+
+        Args:
+            handovers: the blocks before ``last`` after which other authorities vote, in order of height.
+            state: after ``last``.
+            authorities: who vote on the block after it.
+
+        Raises:
+            StateError: the store holds a chain already, or state and authorities are not those of ``last``.
         """
         ...
 
@@ -56,7 +83,8 @@ class Store(Protocol):
         """The block of that height.
 
         Raises:
-            NotFound: it is not stored here.
+            Pruned: its body is not kept here any more, or never was.
+            NotFound: there is no such block yet.
         """
         ...
 
@@ -64,7 +92,39 @@ class Store(Protocol):
         """The block with that hash.
 
         Raises:
-            NotFound: it is not stored here.
+            Pruned: it is known, but its body is not kept here any more.
+            NotFound: it is not known here.
+        """
+        ...
+
+    def light_block(self, height: int) -> LightBlock:
+        """Header and certificate of the block of that height; they outlive its body.
+
+        Raises:
+            Pruned: the store was restored from a later block.
+            NotFound: there is no such block yet.
+        """
+        ...
+
+    def handovers(self, *, from_height: int = 1, to_height: int | None = None) -> Iterator[LightBlock]:
+        """The blocks of these heights, both ends included, after which other authorities vote, in order."""
+        ...
+
+    def headers_from(self) -> int:
+        """Lowest height from which on all headers are here: 1, or where the store was restored."""
+        ...
+
+    def bodies_from(self) -> int:
+        """Lowest height from which on all bodies are here; one above the last block if none is."""
+        ...
+
+    def prune(self, *, below_height: int, events: bool = False) -> int:
+        """Forget the bodies of the blocks below a height; with ``events`` those blocks' events too.
+
+        Headers, certificates, and the places of transactions stay. The last block's body always stays.
+
+        Returns:
+            How many bodies were forgotten.
         """
         ...
 
@@ -93,6 +153,15 @@ class Store(Protocol):
 
     def transaction_height(self, transaction: Hash) -> int | None:
         """Height of the block with the transaction of this hash (`pdfedchain.types.transaction.transaction_hash`)."""
+        ...
+
+    def transactions_about(
+        self, subject: bytes, *, from_height: int = 1, to_height: int | None = None
+    ) -> Iterator[StoredTransaction]:
+        """Where the transactions that concern an account or a thing are (`Execution.transaction_subjects`), in order.
+
+        Both ends of the heights are included. A place outlives the body of its block.
+        """
         ...
 
     def state_value(self, key: bytes) -> bytes | None:

@@ -11,55 +11,42 @@ anything in it is believed.
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from pdfedchain.application import Execution
 from pdfedchain.codec import decode, encode
 from pdfedchain.crypto import StateTree
-from pdfedchain.errors import DecodeError, NotFound, StateError
+from pdfedchain.errors import NotFound, StateError
 from pdfedchain.ids import Hash
-from pdfedchain.store.checks import check_follows, empty_store, not_empty
+from pdfedchain.limits import BLOCK_SIZE_BYTES_MAX, LIGHT_BLOCK_SIZE_BYTES_MAX
+from pdfedchain.store.checks import (
+    check_follows,
+    check_restored,
+    empty_store,
+    light_block_of,
+    not_empty,
+    not_here,
+)
+from pdfedchain.store.sqlite_file import SqliteFile
 from pdfedchain.types.authorities import AuthoritySet
-from pdfedchain.types.block import FINAL_BLOCK_SIZE_BYTES_MAX, FinalBlock
-from pdfedchain.types.event import Event, StoredEvent
+from pdfedchain.types.block import Block, BlockBody, FinalBlock
+from pdfedchain.types.event import Event, StoredEvent, StoredTransaction
 from pdfedchain.types.genesis import Genesis
+from pdfedchain.types.light import LightBlock
 from pdfedchain.types.transaction import transaction_hash
 
 __all__ = ["SqliteStore"]
-
-#: "PDFC" in ASCII.
-_APPLICATION_ID: Final = 0x50444643
-_SCHEMA_VERSION: Final = 1
-_SCHEMA: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE blocks (height INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, final BLOB NOT NULL);
-CREATE TABLE transactions (hash BLOB PRIMARY KEY, height INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE events (
-    height INTEGER NOT NULL, position INTEGER NOT NULL, kind TEXT NOT NULL, event BLOB NOT NULL,
-    PRIMARY KEY (height, position)
-) WITHOUT ROWID;
-CREATE INDEX events_by_kind ON events (kind, height, position);
-CREATE TABLE event_subjects (
-    subject BLOB NOT NULL, height INTEGER NOT NULL, position INTEGER NOT NULL,
-    PRIMARY KEY (subject, height, position)
-) WITHOUT ROWID;
-CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-"""
 
 _GENESIS_SIZE_BYTES_MAX: Final = 2**26
 _AUTHORITIES_SIZE_BYTES_MAX: Final = 65_536
 _EVENT_SIZE_BYTES_MAX: Final = 131_072
 _PAGE_ROWS: Final = 256
-_BUSY_TIMEOUT_S: Final = 5.0
 _HEIGHT_MAX: Final = 2**63 - 1
 
 
-class SqliteStore:
+class SqliteStore(SqliteFile):
     """See `pdfedchain.store.interface.Store`."""
 
     def __init__(self, path: Path | str) -> None:
@@ -89,83 +76,14 @@ class SqliteStore:
         return store
 
     def _open(self, path: Path, *, read_only: bool, check_state: bool = True) -> None:
-        self._path = path
-        self._lock = threading.RLock()
         self._tree: tuple[int, StateTree] | None = None
-        target = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        self._open_file(path, read_only=read_only)
         try:
-            self._connection = sqlite3.connect(
-                target, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
-            )
-        except sqlite3.Error as error:
-            raise StateError(f"{path} cannot be opened: {error}") from error
-        try:
-            with self._reporting():
-                if not read_only:
-                    self._prepare()
-                self._check_kind()
             if check_state and self.genesis() is not None:
                 self.state()
         except BaseException:
             self._connection.close()
             raise
-
-    def _prepare(self) -> None:
-        """Write the schema into a new file; leave every other file as it is.
-
-        A crash after the first statement leaves a file with a header and no tables, which is still a new one.
-        """
-        tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if tables == 0 and self._pragma("application_id") == 0:
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_SCHEMA_VERSION};"
-                f"{_SCHEMA} COMMIT;"
-            )
-        self._connection.execute("PRAGMA synchronous=FULL")
-
-    def _check_kind(self) -> None:
-        kind, version = self._pragma("application_id"), self._pragma("user_version")
-        if kind == 0 and self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
-            raise NotFound(f"{self._path} is still being made", hint="try again in a moment")
-        if kind != _APPLICATION_ID:
-            raise StateError(f"{self._path} is not a chain database", hint="name another file, or move this one away")
-        if version != _SCHEMA_VERSION:
-            raise StateError(
-                f"{self._path} has schema version {version}; this program reads version {_SCHEMA_VERSION}",
-                hint="use the program version that wrote it",
-            )
-
-    def _pragma(self, name: str) -> int:
-        value: int = self._connection.execute(f"PRAGMA {name}").fetchone()[0]
-        return value
-
-    @contextmanager
-    def _reporting(self) -> Iterator[None]:
-        """Serialise use of the connection and turn SQLite's errors into ours."""
-        with self._lock:
-            try:
-                yield
-            except (sqlite3.Error, DecodeError) as error:
-                raise StateError(
-                    f"{self._path} cannot be used: {error}", hint="fetch the chain anew into an empty home"
-                ) from error
-
-    @contextmanager
-    def _transaction(self, mode: str) -> Iterator[None]:
-        with self._reporting():
-            self._connection.execute(f"BEGIN {mode}")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def _row(self, sql: str, *arguments: Any) -> Any:
-        with self._reporting():
-            return self._connection.execute(sql, arguments).fetchone()
 
     # Writing
 
@@ -174,23 +92,40 @@ class SqliteStore:
             present = self.genesis()
             if present is not None:
                 raise not_empty(present)
-            self._put_meta("genesis", encode(genesis))
-            self._put_meta("genesis_root", state.root)
-            self._put_meta("next_authorities", encode(genesis.authorities))
-            self._connection.executemany("INSERT INTO state VALUES (?, ?)", state.items())
+            self._begin(genesis, state, genesis.authorities)
         self._tree = (0, state)
+
+    def restore(
+        self,
+        genesis: Genesis,
+        handovers: Sequence[LightBlock],
+        last: LightBlock,
+        state: StateTree,
+        authorities: AuthoritySet,
+    ) -> None:
+        with self._transaction("IMMEDIATE"):
+            check_restored(self.genesis(), last, state, authorities)
+            for block in (*handovers, last):
+                self._write_light(block)
+            self._begin(genesis, state, authorities)
+            self._put_meta("headers_from", last.header.height.to_bytes(8, "big"))
+        self._tree = (last.header.height, state)
+
+    def _begin(self, genesis: Genesis, state: StateTree, authorities: AuthoritySet) -> None:
+        self._put_meta("genesis", encode(genesis))
+        self._put_meta("first_root", state.root)
+        self._put_meta("next_authorities", encode(authorities))
+        self._connection.executemany("INSERT INTO state VALUES (?, ?)", state.items())
 
     def commit(self, final: FinalBlock, execution: Execution) -> None:
         before = self.state()
-        height = final.block.header.height
+        height, body = final.block.header.height, final.block.body
         with self._transaction("IMMEDIATE"):
             last = self.height()
-            check_follows(final, execution, self.genesis(), self.final_block(last) if last else None)
-            self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?)", (height, final.block.hash, encode(final)))
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO transactions VALUES (?, ?)",
-                ((transaction_hash(transaction), height) for transaction in final.block.body.transactions),
-            )
+            check_follows(final, execution, self.genesis(), self.light_block(last) if last else None)
+            self._write_light(light_block_of(final, execution))
+            self._connection.execute("INSERT INTO bodies VALUES (?, ?)", (height, encode(body)))
+            self._write_transactions(height, body, execution.transaction_subjects)
             self._write_events(height, execution.events)
             self._write_state(before, execution.state)
             self._put_meta("next_authorities", encode(execution.next_authorities))
@@ -198,6 +133,35 @@ class SqliteStore:
 
     def _put_meta(self, name: str, value: bytes) -> None:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def _write_light(self, block: LightBlock) -> None:
+        height = block.header.height
+        self._connection.execute("INSERT INTO light_blocks VALUES (?, ?, ?)", (height, block.hash, encode(block)))
+        if block.is_handover:
+            self._connection.execute("INSERT INTO handovers VALUES (?)", (height,))
+
+    def _write_transactions(self, height: int, body: BlockBody, subjects: tuple[tuple[bytes, ...], ...]) -> None:
+        hashes = [transaction_hash(transaction) for transaction in body.transactions]
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO transactions VALUES (?, ?)", ((each, height) for each in hashes)
+        )
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO transaction_subjects VALUES (?, ?, ?, ?)",
+            (
+                (subject, height, position, hashes[position])
+                for position, about in enumerate(subjects)
+                for subject in about
+            ),
+        )
+
+    def prune(self, *, below_height: int, events: bool = False) -> int:
+        with self._transaction("IMMEDIATE"):
+            below = min(below_height, self.height())
+            pruned = self._connection.execute("DELETE FROM bodies WHERE height < ?", (below,)).rowcount
+            if events:
+                self._connection.execute("DELETE FROM events WHERE height < ?", (below,))
+                self._connection.execute("DELETE FROM event_subjects WHERE height < ?", (below,))
+        return pruned
 
     def _write_events(self, height: int, events: tuple[Event, ...]) -> None:
         self._connection.executemany(
@@ -224,23 +188,56 @@ class SqliteStore:
             return None if row is None else decode(Genesis, row[0], size_bytes_max=_GENESIS_SIZE_BYTES_MAX)
 
     def height(self) -> int:
-        return int(self._row("SELECT coalesce(max(height), 0) FROM blocks")[0])
+        return int(self._row("SELECT coalesce(max(height), 0) FROM light_blocks")[0])
 
     def final_block(self, height: int) -> FinalBlock:
-        row = self._row("SELECT final FROM blocks WHERE height = ?", min(height, _HEIGHT_MAX))
+        row = self._row(
+            "SELECT light, body FROM bodies JOIN light_blocks USING (height) WHERE height = ?", min(height, _HEIGHT_MAX)
+        )
         if row is None:
-            raise NotFound(f"no block of height {height} is stored; the last one is {self.height()}")
-        return self._final(row[0])
+            raise not_here("block", height, kept_from=self.bodies_from(), last=self.height())
+        with self._reporting():
+            light = self._light(row[0])
+            body = decode(BlockBody, row[1], size_bytes_max=BLOCK_SIZE_BYTES_MAX)
+        return FinalBlock(Block(light.header, body), light.certificate)
 
     def block_by_hash(self, block: Hash) -> FinalBlock:
-        row = self._row("SELECT final FROM blocks WHERE hash = ?", block)
+        row = self._row("SELECT height FROM light_blocks WHERE hash = ?", block)
         if row is None:
             raise NotFound(f"no block {block.hex()} is stored")
-        return self._final(row[0])
+        return self.final_block(row[0])
 
-    def _final(self, data: bytes) -> FinalBlock:
+    def light_block(self, height: int) -> LightBlock:
+        row = self._row("SELECT light FROM light_blocks WHERE height = ?", min(height, _HEIGHT_MAX))
+        if row is None:
+            raise not_here("header", height, kept_from=self.headers_from(), last=self.height())
         with self._reporting():
-            return decode(FinalBlock, data, size_bytes_max=FINAL_BLOCK_SIZE_BYTES_MAX)
+            return self._light(row[0])
+
+    def handovers(self, *, from_height: int = 1, to_height: int | None = None) -> Iterator[LightBlock]:
+        sql = (
+            "SELECT light, height FROM handovers JOIN light_blocks USING (height) WHERE height BETWEEN ? AND ? LIMIT ?"
+        )
+        last = _HEIGHT_MAX if to_height is None else min(to_height, _HEIGHT_MAX)
+        while True:
+            with self._reporting():
+                page = self._connection.execute(sql, (from_height, last, _PAGE_ROWS)).fetchall()
+                blocks = [self._light(row[0]) for row in page]
+            yield from blocks
+            if len(page) < _PAGE_ROWS:
+                return
+            from_height = page[-1][1] + 1
+
+    def headers_from(self) -> int:
+        row = self._row("SELECT value FROM meta WHERE name = 'headers_from'")
+        return 1 if row is None else int.from_bytes(row[0], "big")
+
+    def bodies_from(self) -> int:
+        row = self._row("SELECT (SELECT min(height) FROM bodies), (SELECT max(height) FROM light_blocks)")
+        return int(row[0] if row[0] is not None else (row[1] or 0) + 1)
+
+    def _light(self, data: bytes) -> LightBlock:
+        return decode(LightBlock, data, size_bytes_max=LIGHT_BLOCK_SIZE_BYTES_MAX)
 
     def state(self) -> StateTree:
         with self._reporting():
@@ -251,11 +248,11 @@ class SqliteStore:
     def _load_tree(self) -> tuple[int, StateTree]:
         """Build the tree from the file, all of it as of one moment."""
         with self._transaction("DEFERRED"):
-            genesis_root = self._row("SELECT value FROM meta WHERE name = 'genesis_root'")
-            if genesis_root is None:
+            first_root = self._row("SELECT value FROM meta WHERE name = 'first_root'")
+            if first_root is None:
                 raise empty_store()
             height = self.height()
-            expected = self.final_block(height).block.header.state_root if height else genesis_root[0]
+            expected = self.light_block(height).header.state_root if height else first_root[0]
             tree = StateTree()
             for key, value in self._connection.execute("SELECT key, value FROM state"):
                 tree = tree.put(key, value)
@@ -304,6 +301,23 @@ class SqliteStore:
     def transaction_height(self, transaction: Hash) -> int | None:
         row = self._row("SELECT height FROM transactions WHERE hash = ?", transaction)
         return None if row is None else int(row[0])
+
+    def transactions_about(
+        self, subject: bytes, *, from_height: int = 1, to_height: int | None = None
+    ) -> Iterator[StoredTransaction]:
+        sql = (
+            "SELECT height, position, hash FROM transaction_subjects WHERE subject = ? AND height <= ?"
+            " AND (height, position) > (?, ?) ORDER BY height, position LIMIT ?"
+        )
+        last = _HEIGHT_MAX if to_height is None else min(to_height, _HEIGHT_MAX)
+        height, position = from_height, -1
+        while True:
+            with self._reporting():
+                page = self._connection.execute(sql, (subject, last, height, position, _PAGE_ROWS)).fetchall()
+            yield from (StoredTransaction(row[0], row[1], Hash(row[2])) for row in page)
+            if len(page) < _PAGE_ROWS:
+                return
+            height, position = page[-1][:2]
 
     def state_value(self, key: bytes) -> bytes | None:
         row = self._row("SELECT value FROM state WHERE key = ?", key)

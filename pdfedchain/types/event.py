@@ -1,4 +1,4 @@
-"""Events: what an application tells those who follow the chain."""
+"""Events: what an application tells those who follow the chain; and where transactions are found."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pdfedchain.codec import canonical
-from pdfedchain.ids import Height, Name, Size, UInt
+from pdfedchain.ids import Hash, Height, Name, Size, UInt
 
-__all__ = ["Event", "StoredEvent"]
+__all__ = ["Event", "StoredEvent", "StoredTransaction"]
 
 
 @canonical("pdfed/event/v1")
@@ -35,3 +35,18 @@ class StoredEvent:
     height: Height
     index: UInt
     event: Event
+
+
+@canonical("pdfed/stored-transaction/v1")
+@dataclass(frozen=True, slots=True)
+class StoredTransaction:
+    """Where a transaction was executed.
+
+    Attributes:
+        index: its place in the block's body.
+        transaction: its hash (`pdfedchain.types.transaction.transaction_hash`).
+    """
+
+    height: Height
+    index: UInt
+    transaction: Hash

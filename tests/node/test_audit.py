@@ -153,7 +153,7 @@ def test_the_versions_are_those_of_the_worker() -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        "DELETE FROM blocks WHERE height = 3",
+        "DELETE FROM bodies WHERE height = 3",
         "UPDATE state SET value = x'00' WHERE key = (SELECT key FROM state LIMIT 1)",
     ],
 )

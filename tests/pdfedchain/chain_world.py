@@ -18,7 +18,10 @@ from tests.pdfedchain.ledger_world import START_MS, key_of
 
 
 class Words:
-    """``key=value`` writes a value, ``-key`` deletes one, ``!`` is refused. Every word is an event about its key."""
+    """``key=value`` writes a value, ``-key`` deletes one, ``!`` is refused. Every word is an event about its key.
+
+    ``@name name`` makes those of these names the authorities of the next block.
+    """
 
     name: str = "words"
     version: int = 1
@@ -35,19 +38,28 @@ class Words:
 
     def execute(self, state: StateTree, context: BlockContext, body: BlockBody) -> Execution:
         events = []
+        authorities = context.authorities
         for word in body.transactions:
             if word.startswith(b"!"):
                 raise InvalidBlock("an exclamation")
+            if word.startswith(b"@"):
+                members = tuple(key_of(name).address for name in word[1:].decode().split())
+                authorities = AuthoritySet(context.authorities.set_id + 1, members)
+                continue
             key, _, value = word.lstrip(b"-").partition(b"=")
             state = state.delete(key) if word.startswith(b"-") else state.put(key, value)
             events.append(Event("deleted" if word.startswith(b"-") else "written", (key, b"any"), value))
-        return Execution(state, tuple(events), context.authorities)
+        subjects = tuple((word.lstrip(b"-").partition(b"=")[0], b"any") for word in body.transactions)
+        return Execution(state, tuple(events), authorities, subjects)
 
     def judge(self, state: StateTree, context: BlockContext, body: BlockBody) -> Judgement:
         return Judgement.VALID
 
     def has_open_deadline(self, state: StateTree) -> bool:
         return False
+
+
+KEY_OF = {key.address: key for key in (key_of(f"authority{i}") for i in range(10))}
 
 
 def words_genesis(authorities: int = 1, text: bytes = b"once upon a time") -> Genesis:
@@ -110,7 +122,7 @@ class Maker:
             proposer=position.authorities.proposer(position.height, 0),
             candidates=words,
         )
-        keys = [key_of(f"authority{i}") for i in range(len(self.genesis.authorities))]
+        keys = [KEY_OF[member] for member in position.authorities.members]
         return certified(block, position.authorities, keys), execution
 
     def advance(self, *words: bytes) -> tuple[FinalBlock, Execution]:

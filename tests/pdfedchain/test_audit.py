@@ -15,6 +15,7 @@ from pdfedchain.codec import encode
 from pdfedchain.crypto import StateTree, hash_of
 from pdfedchain.ids import Hash
 from pdfedchain.state.ledger import Ledger
+from pdfedchain.store.checks import light_block_of
 from pdfedchain.store.memory import MemoryStore
 from pdfedchain.store.sqlite import SqliteStore
 from pdfedchain.types.authorities import AuthoritySet
@@ -31,9 +32,9 @@ class OpenStore(MemoryStore):
     """A store that takes what it is given, as a damaged or forged file would."""
 
     def take(self, final: FinalBlock, execution: Execution) -> None:
-        height = len(self._blocks) + 1
-        self._blocks.append(final)
-        self._heights[final.block.hash] = height
+        height = self._height + 1
+        self._light[height], self._bodies[height] = light_block_of(final, execution), final.block.body
+        self._heights[final.block.hash] = self._height = height
         self._state, self._authorities = execution.state, execution.next_authorities
         self._values = dict(execution.state.items())
 
@@ -152,8 +153,7 @@ def test_an_oversized_block_is_found() -> None:
 
 def test_problems_of_later_blocks_are_found_after_an_earlier_one() -> None:
     store = chain_of(lambda final, authorities: with_header(final, authorities, state_root=Hash(bytes(32))))
-    last = store._blocks[3]
-    store._blocks[3] = replace(last, certificate=store._blocks[0].certificate)
+    store._light[4] = replace(store._light[4], certificate=store._light[1].certificate)
     assert kinds(store) == [(ProblemKind.STATE_ROOT, "block 2"), (ProblemKind.CERTIFICATE, "block 4")]
 
 
@@ -191,13 +191,11 @@ def test_events_and_the_index_of_transactions_are_compared() -> None:
         store.commit(*maker.advance(word))
     store._events[0] = replace(store._events[0], event=Event("forged", (), b""))
     store._transactions.clear()
-    del store._heights[store._blocks[1].block.hash]
+    del store._heights[store.final_block(2).block.hash]
     assert list(verify_chain(store, Words())) == [
         Problem(ProblemKind.TRANSACTION_INDEX, "block 1, transaction 0", "block 1", "nowhere"),
         Problem(ProblemKind.EVENTS, "block 1", "written", "forged"),
-        Problem(
-            ProblemKind.BLOCK, "block 2", f"to be found by its hash {store._blocks[1].block.hash.hex()}", "it is not"
-        ),
+        Problem(ProblemKind.BLOCK, "block 2", f"to be found by its hash {store._light[2].hash.hex()}", "it is not"),
         Problem(ProblemKind.TRANSACTION_INDEX, "block 2, transaction 0", "block 2", "nowhere"),
     ]
 
@@ -227,25 +225,25 @@ def audited(path: Path, statement: str, *arguments: object) -> list[tuple[Proble
 def test_a_block_that_cannot_be_read_is_named_and_later_ones_are_still_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "chain.db"
     durable(path)
-    found = audited(path, "UPDATE blocks SET final = x'90' WHERE height IN (2, 4)")
+    found = audited(path, "UPDATE light_blocks SET light = x'90' WHERE height IN (2, 4)")
     assert found == [(ProblemKind.BLOCK, "block 2"), (ProblemKind.BLOCK, "block 4")]
 
 
 def test_a_missing_block_is_named(tmp_path: Path) -> None:
     path = tmp_path / "chain.db"
     durable(path)
-    assert audited(path, "DELETE FROM blocks WHERE height = 2") == [(ProblemKind.BLOCK, "block 2")]
+    assert audited(path, "DELETE FROM bodies WHERE height = 2") == [(ProblemKind.BLOCK, "block 2")]
 
 
 def test_a_flipped_bit_in_a_block_is_named(tmp_path: Path) -> None:
     path = tmp_path / "chain.db"
     maker = durable(path)
     store = SqliteStore.open_read_only(path)
-    data = bytearray(encode(store.final_block(3)))
+    data = bytearray(encode(store.final_block(3).block.body))
     store.close()
     place = data.index(b"key3=value")
     data[place] ^= 1
-    found = audited(path, "UPDATE blocks SET final = ? WHERE height = 3", bytes(data))
+    found = audited(path, "UPDATE bodies SET body = ? WHERE height = 3", bytes(data))
     assert found[0] == (ProblemKind.BODY, "block 3")
     assert {where for _, where in found} == {"block 3", "block 3, transaction 0"}
     assert maker.position.height == 5
@@ -270,3 +268,35 @@ def test_a_damaged_event_is_named(tmp_path: Path) -> None:
     path = tmp_path / "chain.db"
     durable(path)
     assert audited(path, "UPDATE events SET event = x'90' WHERE height = 2") == [(ProblemKind.EVENTS, "block 2")]
+
+
+def test_pruned_bodies_are_said_to_be_pruned_and_the_rest_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    durable(path)
+    store = SqliteStore(path)
+    store.prune(below_height=3)
+    store.close()
+    pruned = (ProblemKind.PRUNED, "blocks 1 to 2")
+    assert audited(path, "SELECT 1") == [pruned]
+    assert audited(path, "UPDATE state SET value = x'00' WHERE key = CAST('key2' AS BLOB)") == [
+        pruned,
+        (ProblemKind.STATE, "state"),
+    ]
+    assert audited(path, "DELETE FROM light_blocks WHERE height = 2")[0] == (ProblemKind.BLOCK, "block 2")
+
+
+def test_a_restored_chain_is_followed_through_its_handovers() -> None:
+    maker, full, restored = Maker.start(words_genesis(4)), MemoryStore(), MemoryStore()
+    full.initialise(maker.genesis, maker.position.state)
+    for word in (b"a=1", b"@authority1 authority5", b"b=2", b"c=3"):
+        full.commit(*maker.advance(word))
+    state, authorities = maker.position.state, maker.position.authorities
+    restored.restore(maker.genesis, list(full.handovers()), full.light_block(4), state, authorities)
+    for word in (b"d=4", b"@authority0", b"e=5"):
+        final, execution = maker.advance(word)
+        for store in (full, restored):
+            store.commit(final, execution)
+    assert list(verify_chain(full, Words())) == []
+    assert kinds(restored) == [(ProblemKind.PRUNED, "blocks 1 to 4")]
+    restored._values[b"a"] = b"2"
+    assert kinds(restored) == [(ProblemKind.PRUNED, "blocks 1 to 4"), (ProblemKind.STATE, "state")]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pdfedchain.crypto import StateTree
-from pdfedchain.errors import NotFound, StateError
+from pdfedchain.errors import NotFound, Pruned, StateError
 from pdfedchain.ids import Hash
 from pdfedchain.store.interface import Store
 from pdfedchain.store.memory import MemoryStore
@@ -139,6 +139,108 @@ def test_transactions_are_found_by_hash(store: Store) -> None:
         store.commit(*maker.advance(*words))
     heights = [store.transaction_height(transaction_hash(word)) for word in (b"a=1", b"b=1", b"c=1", b"d=1")]
     assert heights == [1, 2, 2, None]
+
+
+def test_transactions_are_found_by_what_they_are_about(store: Store) -> None:
+    maker = begin(store)
+    for words in ((b"a=1", b"b=1", b"a=2"), (), (b"-a",)):
+        store.commit(*maker.advance(*words))
+
+    def found(subject: bytes, **heights: int) -> list[tuple[int, int, Hash]]:
+        return [(each.height, each.index, each.transaction) for each in store.transactions_about(subject, **heights)]
+
+    one, two, gone = (transaction_hash(word) for word in (b"a=1", b"a=2", b"-a"))
+    assert found(b"a") == [(1, 0, one), (1, 2, two), (3, 0, gone)]
+    assert found(b"a", from_height=2) == found(b"a", from_height=3, to_height=3) == [(3, 0, gone)]
+    assert found(b"a", to_height=2) == [(1, 0, one), (1, 2, two)]
+    assert found(b"no") == []
+    store.commit(*maker.advance(*[b"k%d=v" % i for i in range(300)]))
+    assert [index for _, index, _ in found(b"any", from_height=4)] == list(range(300))
+    store.prune(below_height=4)
+    assert len(found(b"a")) == 3
+
+
+def test_headers_and_handovers_are_found_by_height(store: Store) -> None:
+    maker = begin(store)
+    finals = []
+    for word in (b"a=1", b"@authority1 authority2", b"b=2", b"@authority3", b"c=3"):
+        final, execution = maker.advance(word)
+        store.commit(final, execution)
+        finals.append(final)
+    light = [store.light_block(height) for height in range(1, 6)]
+    assert [(each.header, each.certificate) for each in light] == [(f.block.header, f.certificate) for f in finals]
+    assert [each.hash for each in light] == [final.block.hash for final in finals]
+    assert [each.next_authorities is not None for each in light] == [False, True, False, True, False]
+    assert light[3].next_authorities == store.next_authorities() == maker.position.authorities
+    assert list(store.handovers()) == [light[1], light[3]]
+    assert list(store.handovers(from_height=3)) == list(store.handovers(from_height=4, to_height=4)) == [light[3]]
+    assert list(store.handovers(to_height=1)) == []
+    for height in (0, 6, 2**70):
+        with pytest.raises(NotFound, match="no header"):
+            store.light_block(height)
+
+
+def test_pruning_forgets_bodies_and_keeps_headers(store: Store) -> None:
+    maker = begin(store)
+    finals = []
+    for i in range(6):
+        final, execution = maker.advance(b"key%d=value" % i)
+        store.commit(final, execution)
+        finals.append(final)
+    assert store.bodies_from() == 1
+    assert store.prune(below_height=4) == 3
+    assert store.prune(below_height=4) == 0
+    assert (store.bodies_from(), store.headers_from(), store.height()) == (4, 1, 6)
+    for height in (1, 3):
+        with pytest.raises(Pruned, match="pruned"):
+            store.final_block(height)
+        assert store.light_block(height).header == finals[height - 1].block.header
+    with pytest.raises(Pruned):
+        store.block_by_hash(finals[0].block.hash)
+    assert store.final_block(4) == finals[3]
+    assert len(list(store.events(from_height=0))) == 6
+    assert store.transaction_height(transaction_hash(b"key0=value")) == 1
+    assert store.state().root == maker.position.state.root
+    assert store.prune(below_height=100, events=True) == 2
+    assert store.final_block(6) == finals[5]
+    assert [stored.height for stored in store.events(from_height=0)] == [6]
+    store.commit(*maker.advance(b"more=1"))
+    assert store.bodies_from() == 6
+
+
+def test_a_store_begins_after_a_block(make_store: MakeStore) -> None:
+    full, restored = make_store(), make_store()
+    maker = begin(full)
+    for word in (b"a=1", b"@authority1 authority2", b"b=2", b"c=3"):
+        full.commit(*maker.advance(word))
+    state, authorities, last = maker.position.state, maker.position.authorities, full.light_block(4)
+    handovers = list(full.handovers())
+    for wrong in ((last, StateTree(), authorities), (last, state, maker.genesis.authorities)):
+        with pytest.raises(StateError, match="block 4"):
+            restored.restore(maker.genesis, handovers, *wrong)
+        assert (restored.genesis(), restored.height(), list(restored.handovers())) == (None, 0, [])
+    restored.restore(maker.genesis, handovers, last, state, authorities)
+    assert (restored.genesis(), restored.height()) == (maker.genesis, 4)
+    assert (restored.headers_from(), restored.bodies_from()) == (4, 5)
+    assert (restored.state().root, restored.next_authorities()) == (state.root, authorities)
+    assert dict(restored.state_items(b"")) == dict(full.state_items(b""))
+    assert [block.header.height for block in restored.handovers()] == [2]
+    assert restored.light_block(4) == last
+    for height in (1, 3):
+        with pytest.raises(Pruned):
+            restored.light_block(height)
+    with pytest.raises(Pruned):
+        restored.final_block(4)
+    for word in (b"d=4", b"-a"):
+        final, execution = maker.advance(word)
+        full.commit(final, execution)
+        restored.commit(final, execution)
+    assert restored.state().root == full.state().root
+    assert restored.final_block(6) == full.final_block(6)
+    assert restored.bodies_from() == 5
+    for again in (full, restored):
+        with pytest.raises(StateError, match="holds chain"):
+            again.restore(maker.genesis, handovers, last, state, authorities)
 
 
 def test_what_does_not_follow_is_refused_and_changes_nothing(store: Store) -> None:

@@ -61,8 +61,8 @@ def test_foreign_newer_and_damaged_files_are_refused_in_a_sentence(tmp_path: Pat
     edit(foreign, "CREATE TABLE t (x)")
     newer = tmp_path / "newer.db"
     filled(newer)
-    edit(newer, "PRAGMA user_version=2")
-    for path, message in ((text, "not a database"), (foreign, "not a chain database"), (newer, "schema version 2")):
+    edit(newer, "PRAGMA user_version=3")
+    for path, message in ((text, "not a database"), (foreign, "not a chain database"), (newer, "schema version 3")):
         before = path.read_bytes()
         for opened in (SqliteStore, SqliteStore.open_read_only):
             with pytest.raises(StateError, match=message):
@@ -85,8 +85,8 @@ def test_a_folder_or_a_missing_folder_cannot_be_opened(tmp_path: Path) -> None:
         "DELETE FROM state WHERE key = CAST('key1' AS BLOB)",
         "INSERT INTO state VALUES (x'00', x'00')",
         "UPDATE meta SET value = zeroblob(32) WHERE name = 'genesis'",
-        "DELETE FROM blocks WHERE height = 3",
-        "UPDATE blocks SET final = x'90' WHERE height = 3",
+        "DELETE FROM light_blocks WHERE height = 3",
+        "UPDATE light_blocks SET light = x'90' WHERE height = 3",
         "DROP TABLE state",
     ],
 )

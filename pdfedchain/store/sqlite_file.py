@@ -1,0 +1,124 @@
+"""One SQLite file that names its kind and version: opening, locking, transactions, and errors in our words.
+
+What lies in it is `pdfedchain.store.sqlite`'s.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from pdfedchain.errors import DecodeError, NotFound, StateError
+
+__all__ = ["SqliteFile"]
+
+#: "PDFC" in ASCII.
+_APPLICATION_ID: Final = 0x50444643
+_SCHEMA_VERSION: Final = 2
+_SCHEMA: Final = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE light_blocks (height INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, light BLOB NOT NULL);
+CREATE TABLE bodies (height INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE handovers (height INTEGER PRIMARY KEY);
+CREATE TABLE transactions (hash BLOB PRIMARY KEY, height INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE transaction_subjects (
+    subject BLOB NOT NULL, height INTEGER NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL,
+    PRIMARY KEY (subject, height, position)
+) WITHOUT ROWID;
+CREATE TABLE events (
+    height INTEGER NOT NULL, position INTEGER NOT NULL, kind TEXT NOT NULL, event BLOB NOT NULL,
+    PRIMARY KEY (height, position)
+) WITHOUT ROWID;
+CREATE INDEX events_by_kind ON events (kind, height, position);
+CREATE TABLE event_subjects (
+    subject BLOB NOT NULL, height INTEGER NOT NULL, position INTEGER NOT NULL,
+    PRIMARY KEY (subject, height, position)
+) WITHOUT ROWID;
+CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+_BUSY_TIMEOUT_S: Final = 5.0
+
+
+class SqliteFile:
+    """A connection to one file, used by one caller at a time."""
+
+    def _open_file(self, path: Path, *, read_only: bool) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        target = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        try:
+            self._connection = sqlite3.connect(
+                target, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
+            )
+        except sqlite3.Error as error:
+            raise StateError(f"{path} cannot be opened: {error}") from error
+        try:
+            with self._reporting():
+                if not read_only:
+                    self._prepare()
+                self._check_kind()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        """Write the schema into a new file; leave every other file as it is.
+
+        A crash after the first statement leaves a file with a header and no tables, which is still a new one.
+        """
+        tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if tables == 0 and self._pragma("application_id") == 0:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_SCHEMA_VERSION};"
+                f"{_SCHEMA} COMMIT;"
+            )
+        self._connection.execute("PRAGMA synchronous=FULL")
+
+    def _check_kind(self) -> None:
+        kind, version = self._pragma("application_id"), self._pragma("user_version")
+        if kind == 0 and self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
+            raise NotFound(f"{self._path} is still being made", hint="try again in a moment")
+        if kind != _APPLICATION_ID:
+            raise StateError(f"{self._path} is not a chain database", hint="name another file, or move this one away")
+        if version != _SCHEMA_VERSION:
+            raise StateError(
+                f"{self._path} has schema version {version}; this program reads version {_SCHEMA_VERSION}",
+                hint="use the program version that wrote it",
+            )
+
+    def _pragma(self, name: str) -> int:
+        value: int = self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+        return value
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Serialise use of the connection and turn SQLite's errors into ours."""
+        with self._lock:
+            try:
+                yield
+            except (sqlite3.Error, DecodeError) as error:
+                raise StateError(
+                    f"{self._path} cannot be used: {error}", hint="fetch the chain anew into an empty home"
+                ) from error
+
+    @contextmanager
+    def _transaction(self, mode: str) -> Iterator[None]:
+        with self._reporting():
+            self._connection.execute(f"BEGIN {mode}")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _row(self, sql: str, *arguments: Any) -> Any:
+        with self._reporting():
+            return self._connection.execute(sql, arguments).fetchone()
