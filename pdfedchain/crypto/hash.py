@@ -14,17 +14,18 @@ from typing import Any
 from pdfedchain.codec import encode, tag_of
 from pdfedchain.ids import Hash
 
-__all__ = ["hash_of", "tagged_hash"]
+__all__ = ["hash_of", "hash_prefix", "tagged_hash"]
 
 
 @lru_cache(maxsize=256)
-def _prefix(tag: str) -> bytes:
+def hash_prefix(tag: str) -> bytes:
+    """What is hashed before the data under a domain tag, for those who hash many short strings under one."""
     return hashlib.sha256(tag.encode()).digest()
 
 
 def tagged_hash(tag: str, *parts: bytes) -> Hash:
     """Hash of the concatenated parts under a domain tag. Parts must have fixed lengths or be self-delimiting."""
-    return Hash(hashlib.sha256(_prefix(tag) + b"".join(parts)).digest())
+    return Hash(hashlib.sha256(hash_prefix(tag) + b"".join(parts)).digest())
 
 
 def hash_of(value: Any) -> Hash:

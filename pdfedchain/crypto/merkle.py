@@ -5,8 +5,9 @@ holds one key is that key's leaf itself, so a tree of n keys is about log2(n) de
 different tags, and the empty subtree is 32 zero bytes. Equal contents have equal roots, whatever the order of
 changes.
 
-Trees share their unchanged parts: a snapshot, a speculative block or a fork costs nothing but what it changes.
-Hashes are computed when first asked for, so a block that touches one key a thousand times hashes its path once.
+Trees share their unchanged parts: a snapshot, a speculative block or a fork costs nothing but what it changes. A batch
+of changes is sorted by path and rebuilds every branch above it once, whatever the number of keys below; hashes are
+computed when first asked for.
 
 The shape follows Dahlberg, Pulls and Peeters, "Efficient Sparse Merkle Trees" (2016), and the leaf compression of
 Diem's Jellyfish Merkle tree (2021).
@@ -14,12 +15,14 @@ Diem's Jellyfish Merkle tree (2021).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final
+from hashlib import sha256
+from operator import itemgetter
+from typing import Annotated, Any, Final, final
 
 from pdfedchain.codec import canonical
-from pdfedchain.crypto.hash import tagged_hash
+from pdfedchain.crypto.hash import hash_prefix
 from pdfedchain.errors import InvalidProof
 from pdfedchain.ids import Hash, Size
 
@@ -29,38 +32,32 @@ EMPTY_ROOT: Final = Hash(bytes(32))
 _PATH_BITS: Final = 256
 
 
+@final
 class _Leaf:
-    __slots__ = ("_hash", "key", "path", "value")
+    """A key's path is not kept: it is a hash away, and asked for only when two keys meet in one place."""
 
-    def __init__(self, key: bytes, value: bytes, path: int) -> None:
+    __slots__ = ("hash", "key", "value")
+
+    def __init__(self, key: bytes, value: bytes) -> None:
         self.key = key
         self.value = value
-        self.path = path
-        self._hash: Hash | None = None
-
-    @property
-    def hash(self) -> Hash:
-        if self._hash is None:
-            self._hash = _leaf_hash(self.path.to_bytes(32, "big"), _value_hash(self.value))
-        return self._hash
+        self.hash: Hash | None = None
 
 
+@final
 class _Branch:
-    __slots__ = ("_hash", "left", "right")
+    __slots__ = ("hash", "left", "right")
 
     def __init__(self, left: _Node, right: _Node) -> None:
         self.left = left
         self.right = right
-        self._hash: Hash | None = None
-
-    @property
-    def hash(self) -> Hash:
-        if self._hash is None:
-            self._hash = _branch_hash(_hash(self.left), _hash(self.right))
-        return self._hash
+        self.hash: Hash | None = None
 
 
 _Node = _Leaf | _Branch | None
+
+#: Path, key, and value or ``None``.
+_Change = tuple[bytes, bytes, bytes | None]
 
 
 @canonical("pdfed/state-proof/v1")
@@ -80,18 +77,14 @@ class StateProof:
 
 
 class StateTree:
-    """An immutable key-value map. `put` and `delete` return a new tree; the old one stays as it was."""
+    """An immutable key-value map. `put`, `delete` and `update` return a new tree; the old one stays as it was."""
 
-    __slots__ = ("_root",)
+    __slots__ = ("_origin", "_root")
 
     def __init__(self) -> None:
         self._root: _Node = None
-
-    @classmethod
-    def _of(cls, root: _Node) -> StateTree:
-        tree = cls()
-        tree._root = root
-        return tree
+        #: Root of the tree this one was made from, and what was changed, for `changes_since`.
+        self._origin: tuple[_Node, list[tuple[bytes, bytes | None]]] | None = None
 
     @property
     def root(self) -> Hash:
@@ -100,43 +93,43 @@ class StateTree:
 
     def get(self, key: bytes) -> bytes | None:
         """The value of ``key``, or ``None``."""
-        path, node, bit = _path(key), self._root, _PATH_BITS - 1
-        while isinstance(node, _Branch):
-            node = node.right if path >> bit & 1 else node.left
-            bit -= 1
+        node = _descend(self._root, _path(key))[0]
         return node.value if node is not None and node.key == key else None
 
     def put(self, key: bytes, value: bytes) -> StateTree:
-        """A tree in which ``key`` has ``value``."""
-        return StateTree._of(_put(self._root, _Leaf(key, value, _path(key)), _PATH_BITS - 1))
+        """A tree in which ``key`` has ``value``; the same tree where it had."""
+        return self.update({key: value})
 
     def delete(self, key: bytes) -> StateTree:
         """A tree without ``key``; the same tree where it was absent."""
-        root = _delete(self._root, key, _path(key), _PATH_BITS - 1)
-        return self if root is self._root else StateTree._of(root)
+        return self.update({key: None})
 
     def update(self, changes: Mapping[bytes, bytes | None]) -> StateTree:
-        """A tree with all these changes, ``None`` for a key that is to be absent: the same as one after the other."""
-        tree = self
-        for key, value in changes.items():
-            tree = tree.delete(key) if value is None else tree.put(key, value)
+        """A tree with all these changes, ``None`` for a key that is to be absent; the same tree where nothing changes.
+
+        The order of the changes does not matter.
+        """
+        ordered: list[_Change] = sorted((_path(key), key, value) for key, value in changes.items())
+        changed: list[tuple[bytes, bytes | None]] = []
+        root = _update(self._root, ordered, 0, len(ordered), 0, changed) if ordered else self._root
+        if root is self._root:
+            return self
+        tree = StateTree()
+        tree._root, tree._origin = root, (self._root, changed)
         return tree
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values, in the order of their paths (not of their keys)."""
-        stack: list[_Node] = [self._root]
-        while stack:
-            node = stack.pop()
-            if isinstance(node, _Branch):
-                stack += (node.right, node.left)
-            elif node is not None:
-                yield node.key, node.value
+        return _items(self._root)
 
     def changes_since(self, other: StateTree) -> Iterator[tuple[bytes, bytes | None]]:
         """What leads from ``other`` to this tree: keys with their values here, ``None`` where a key is gone.
 
-        Shared parts are skipped, so the cost is that of what was changed between the two.
+        In order of paths. Shared parts are skipped, so the cost is that of what was changed between the two.
         """
+        if self._origin is not None and self._origin[0] is other._root:
+            yield from self._origin[1]
+            return
         stack = [(other._root, self._root)]
         while stack:
             before, after = stack.pop()
@@ -145,22 +138,17 @@ class StateTree:
             if isinstance(before, _Branch) and isinstance(after, _Branch):
                 stack += ((before.right, after.right), (before.left, after.left))
                 continue
-            old, new = dict(StateTree._of(before).items()), dict(StateTree._of(after).items())
+            old, new = dict(_items(before)), dict(_items(after))
             yield from ((key, value) for key, value in new.items() if old.get(key) != value)
             yield from ((key, None) for key in old if key not in new)
 
     def prove(self, key: bytes) -> StateProof:
         """Proof of what `get` answers for ``key``, present or absent."""
-        path, node, bit = _path(key), self._root, _PATH_BITS - 1
-        siblings: list[Hash] = []
-        while isinstance(node, _Branch):
-            right = path >> bit & 1
-            siblings.append(_hash(node.left if right else node.right))
-            node = node.right if right else node.left
-            bit -= 1
+        node, way = _descend(self._root, _path(key))
+        siblings = tuple(_hash(sibling) for sibling in way)
         if node is None:
-            return StateProof(tuple(siblings), None, None)
-        return StateProof(tuple(siblings), Hash(node.path.to_bytes(32, "big")), _value_hash(node.value))
+            return StateProof(siblings, None, None)
+        return StateProof(siblings, Hash(_path(node.key)), _value_hash(node.value))
 
 
 def verify_presence(root: Hash, key: bytes, value: bytes, proof: StateProof) -> None:
@@ -170,7 +158,7 @@ def verify_presence(root: Hash, key: bytes, value: bytes, proof: StateProof) -> 
         InvalidProof: the proof does not show that.
     """
     _check_form(proof)
-    if proof.leaf_path != _path(key).to_bytes(32, "big") or proof.leaf_value_hash != _value_hash(value):
+    if proof.leaf_path != _path(key) or proof.leaf_value_hash != _value_hash(value):
         raise InvalidProof("the proof ends at another key or value")
     _check_way(root, key, proof)
 
@@ -182,7 +170,7 @@ def verify_absence(root: Hash, key: bytes, proof: StateProof) -> None:
         InvalidProof: the proof does not show that.
     """
     _check_form(proof)
-    path = _path(key).to_bytes(32, "big")
+    path = _path(key)
     if proof.leaf_path == path:
         raise InvalidProof("the proof ends at the key itself: it is present")
     if proof.leaf_path is not None:
@@ -208,65 +196,139 @@ def _check_way(root: Hash, key: bytes, proof: StateProof) -> None:
     path = _path(key)
     for depth in range(len(proof.siblings) - 1, -1, -1):
         sibling = proof.siblings[depth]
-        right = path >> (_PATH_BITS - 1 - depth) & 1
-        current = _branch_hash(sibling, current) if right else _branch_hash(current, sibling)
+        current = _branch_hash(sibling, current) if _goes_right(path, depth) else _branch_hash(current, sibling)
     if current != root:
         raise InvalidProof("the way does not lead to the root")
 
 
-def _path(key: bytes) -> int:
-    return int.from_bytes(tagged_hash("pdfed/state/key/v1", key), "big")
+_KEY_PREFIX, _VALUE_PREFIX, _LEAF_PREFIX, _BRANCH_PREFIX = (
+    hash_prefix(f"pdfed/state/{what}/v1") for what in ("key", "value", "leaf", "branch")
+)
+
+
+def _path(key: bytes) -> bytes:
+    return sha256(_KEY_PREFIX + key).digest()
 
 
 def _value_hash(value: bytes) -> Hash:
-    return tagged_hash("pdfed/state/value/v1", value)
+    return Hash(sha256(_VALUE_PREFIX + value).digest())
 
 
 def _leaf_hash(path: bytes, value_hash: bytes) -> Hash:
-    return tagged_hash("pdfed/state/leaf/v1", path, value_hash)
+    return Hash(sha256(_LEAF_PREFIX + path + value_hash).digest())
 
 
 def _branch_hash(left: bytes, right: bytes) -> Hash:
-    return tagged_hash("pdfed/state/branch/v1", left, right)
+    return Hash(sha256(_BRANCH_PREFIX + left + right).digest())
 
 
 def _hash(node: _Node) -> Hash:
-    return EMPTY_ROOT if node is None else node.hash
-
-
-def _put(node: _Node, leaf: _Leaf, bit: int) -> _Node:
     if node is None:
-        return leaf
-    if isinstance(node, _Leaf):
-        if node.path == leaf.path:
-            return leaf
-        return _join(node, leaf, bit)
-    if leaf.path >> bit & 1:
-        return _Branch(node.left, _put(node.right, leaf, bit - 1))
-    return _Branch(_put(node.left, leaf, bit - 1), node.right)
+        return EMPTY_ROOT
+    if node.hash is None:
+        if type(node) is _Branch:
+            node.hash = _branch_hash(_hash(node.left), _hash(node.right))
+        else:
+            node.hash = _leaf_hash(_path(node.key), _value_hash(node.value))
+    return node.hash
 
 
-def _join(one: _Leaf, two: _Leaf, bit: int) -> _Branch:
-    one_right, two_right = one.path >> bit & 1, two.path >> bit & 1
-    if one_right != two_right:
-        return _Branch(two, one) if one_right else _Branch(one, two)
-    below = _join(one, two, bit - 1)
-    return _Branch(None, below) if one_right else _Branch(below, None)
+def _goes_right(path: bytes, depth: int) -> int:
+    """The bit of a path below ``depth`` branches, as 0 or not 0."""
+    return path[depth >> 3] & 128 >> (depth & 7)
 
 
-def _delete(node: _Node, key: bytes, path: int, bit: int) -> _Node:
-    if node is None:
-        return None
-    if isinstance(node, _Leaf):
-        return None if node.path == path else node
-    side = node.right if path >> bit & 1 else node.left
-    changed = _delete(side, key, path, bit - 1)
-    if changed is side:
+def _descend(node: _Node, path: bytes) -> tuple[_Leaf | None, list[_Node]]:
+    """What lies in a path's place, and what lies beside the way there, from the root down."""
+    beside: list[_Node] = []
+    depth = 0
+    while type(node) is _Branch:
+        if path[depth >> 3] & 128 >> (depth & 7):  # `_goes_right`, without the call
+            beside.append(node.left)
+            node = node.right
+        else:
+            beside.append(node.right)
+            node = node.left
+        depth += 1
+    return node, beside
+
+
+def _items(root: _Node) -> Iterator[tuple[bytes, bytes]]:
+    stack: list[_Node] = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, _Branch):
+            stack += (node.right, node.left)
+        elif node is not None:
+            yield node.key, node.value
+
+
+def _update(
+    node: _Node,
+    changes: list[_Change],
+    low: int,
+    high: int,
+    depth: int,
+    changed: list[tuple[bytes, bytes | None]],
+) -> _Node:
+    """``node``, which lies below ``depth`` branches, after the changes from ``low`` to ``high``, at least one.
+
+    What did change is added to ``changed``; if nothing did, the answer is ``node`` itself.
+    """
+    if type(node) is not _Branch:
+        return _update_leaf(node, changes[low:high], depth, changed)
+    middle = _split(changes, low, high, depth)
+    old_left, old_right = node.left, node.right
+    left = _update(old_left, changes, low, middle, depth + 1, changed) if low < middle else old_left
+    right = _update(old_right, changes, middle, high, depth + 1, changed) if middle < high else old_right
+    if left is old_left and right is old_right:
         return node
-    left, right = (node.left, changed) if path >> bit & 1 else (changed, node.right)
     # A lone leaf rises, so that equal contents have equal shapes.
-    if left is None and not isinstance(right, _Branch):
+    if left is None and type(right) is not _Branch:
         return right
-    if right is None and not isinstance(left, _Branch):
+    if right is None and type(left) is not _Branch:
         return left
     return _Branch(left, right)
+
+
+def _update_leaf(
+    old: _Leaf | None, changes: list[_Change], depth: int, changed: list[tuple[bytes, bytes | None]]
+) -> _Node:
+    leaves: list[tuple[bytes, _Leaf]] = []
+    stays = old
+    for path, key, value in changes:
+        if old is not None and old.key == key:
+            if old.value == value:
+                continue
+            stays = None
+        elif value is None:
+            continue
+        changed.append((key, value))
+        if value is not None:
+            leaves.append((path, _Leaf(key, value)))
+    if stays is not None:
+        if not leaves:
+            return stays
+        leaves.append((_path(stays.key), stays))
+        leaves.sort(key=itemgetter(0))
+    return _grow(leaves, 0, len(leaves), depth)
+
+
+def _grow(leaves: list[tuple[bytes, _Leaf]], low: int, high: int, depth: int) -> _Node:
+    """The subtree below ``depth`` branches of the leaves from ``low`` to ``high``, which are sorted by path."""
+    if high - low < 2:
+        return leaves[low][1] if low < high else None
+    middle = _split(leaves, low, high, depth)
+    return _Branch(_grow(leaves, low, middle, depth + 1), _grow(leaves, middle, high, depth + 1))
+
+
+def _split(entries: Sequence[tuple[bytes, *tuple[Any, ...]]], low: int, high: int, depth: int) -> int:
+    """Where, in entries sorted by path whose first ``depth`` bits are the same, those begin that go right next."""
+    byte, bit = depth >> 3, 128 >> (depth & 7)
+    while low < high:
+        middle = (low + high) >> 1
+        if entries[middle][0][byte] & bit:
+            high = middle
+        else:
+            low = middle + 1
+    return low

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdfedchain.crypto import EMPTY_ROOT, StateProof, StateTree, verify_absence, verify_presence
+from pdfedchain.crypto import EMPTY_ROOT, StateProof, StateTree, merkle, verify_absence, verify_presence
 from pdfedchain.errors import InvalidProof
 from pdfedchain.ids import Hash
 
@@ -105,24 +107,44 @@ def test_changes_lead_from_one_tree_to_another(
     assert list(after.changes_since(after)) == []
 
 
-def test_changes_of_a_large_tree_are_found_without_looking_at_all_of_it() -> None:
+def test_changes_of_a_large_tree_are_found_without_looking_at_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = tree_of({b"%d" % i: b"x" for i in range(2_000)})
     looked_at = 0
     after = before.put(b"17", b"y").delete(b"18").put(b"new", b"z")
-    original = StateTree.items
+    original = merkle._items
 
-    def counting(tree: StateTree) -> object:
+    def counting(root: object) -> Iterator[tuple[bytes, bytes]]:
         nonlocal looked_at
-        for item in original(tree):
+        for item in original(root):  # type: ignore[arg-type]
             looked_at += 1
             yield item
 
-    StateTree.items = counting  # type: ignore[method-assign,assignment]
-    try:
-        assert dict(after.changes_since(before)) == {b"17": b"y", b"18": None, b"new": b"z"}
-    finally:
-        StateTree.items = original  # type: ignore[method-assign]
-    assert looked_at <= 12
+    monkeypatch.setattr(merkle, "_items", counting)
+    assert dict(after.changes_since(before)) == {b"17": b"y", b"18": None, b"new": b"z"}
+    assert 0 < looked_at <= 12
+
+
+@given(
+    items=st.dictionaries(KEYS, st.binary(max_size=1), max_size=60),
+    changes=st.dictionaries(KEYS, st.none() | st.binary(max_size=1), max_size=60),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_batch_is_its_changes_one_after_the_other(
+    items: dict[bytes, bytes], changes: dict[bytes, bytes | None]
+) -> None:
+    before = StateTree().update(items)
+    one_by_one = tree_of(items)
+    assert before.root == one_by_one.root
+    for key, value in changes.items():
+        one_by_one = one_by_one.delete(key) if value is None else one_by_one.put(key, value)
+    together = before.update(changes)
+    assert (together.root, dict(together.items())) == (one_by_one.root, dict(one_by_one.items()))
+    assert dict(before.items()) == items
+    wanted = {key: value for key, value in changes.items() if items.get(key) != value}
+    found = list(together.changes_since(before))
+    assert (dict(found), len(found)) == (wanted, len(wanted))
+    assert dict(together.changes_since(tree_of(items))) == wanted
+    assert (together is before) == (not wanted)
 
 
 @given(items=MAPS, key=KEYS)
