@@ -193,7 +193,9 @@ class HeightRun:
         if proposal is None or known is None:
             return None
         polka = self.engine.tally.certificate(proposal.valid_round, VoteKind.PREVOTE)
-        return ProposalMessage(proposal, known.message.block, polka if proposal.valid_round != NO_ROUND else None)
+        # A liar may claim a valid round that had a polka for something else: handing that on would be our fault.
+        own = polka is not None and polka.block == proposal.block
+        return ProposalMessage(proposal, known.message.block, polka if own else None)
 
     def message_with(self, block: Hash) -> ProposalMessage | None:
         """A proposal that carries this block."""

@@ -182,7 +182,7 @@ def commit_quorum(state: RoundState, round_: int, block: Hash) -> Transition | N
     """L49-L54: a valid block with a quorum of precommits in any round is decided."""
     if state.step is Step.DECIDED:
         return None
-    rule = Rule.L51 if round_ == state.round else Rule.L51_EARLIER if round_ < state.round else Rule.L51_LATER
+    rule = Rule.L51 if round_ >= state.round else Rule.L51_EARLIER
     return Transition(rule, replace(state, step=Step.DECIDED), (Decide(round_, block),))
 
 

@@ -1,21 +1,38 @@
 """What must hold in every run, checked by arithmetic of its own.
 
 The observer sees every message that leaves a node and every block a node takes for final. It shares no code with
-consensus beyond the types: thresholds are counted here again, from addresses.
+consensus beyond the types: thresholds are counted here again, from addresses, and signatures checked once more.
 
 * agreement: no two honest nodes take different blocks for final at one height;
 * each final block extends the one before, and has signatures of more than two thirds;
 * no honest node signs two different things for one height, round and step, whatever crashed in between;
 * a lock is respected: an honest node that precommitted a block prevotes another one only if a quorum prevoted that
-  one in the same or a later round, before the present one.
+  one in the same or a later round, before the present one;
+* nothing leaves an honest node whose signatures do not verify, and no honest node accuses another;
+* a transaction is counted once, and in the end all stores hold the same blocks and the same state, byte by byte.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
-from pdfedchain.consensus.messages import CertificateMessage, Message, ProposalMessage, VoteMessage, VotesMessage
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from pdfedchain.codec import encode
+from pdfedchain.consensus.effects import BlockRefused, Effect, Evidence
+from pdfedchain.consensus.messages import (
+    CertificateMessage,
+    FinalBlockMessage,
+    Message,
+    ProposalMessage,
+    VoteMessage,
+    VotesMessage,
+)
 from pdfedchain.ids import Address, Hash
+from pdfedchain.store.memory import MemoryStore
+from pdfedchain.testing.counter import CounterApplication
 from pdfedchain.types.block import FinalBlock
 from pdfedchain.types.vote import Proposal, Vote, VoteKind
 
@@ -46,26 +63,44 @@ class Observer:
         self._signed: dict[tuple[Address, int, int, int], tuple[Hash | None, int]] = {}
         self._prevoters: dict[tuple[int, int, Hash | None], set[Address]] = defaultdict(set)
         self._locks: dict[tuple[Address, int], tuple[int, Hash]] = {}
+        self._keys = {member: Ed25519PublicKey.from_public_bytes(member) for member in members}
+        self._genuine: dict[Vote | Proposal, bool] = {}
 
     @property
     def height(self) -> int:
         """The highest final height of anybody honest."""
         return max(self._final)
 
-    def sent(self, message: Message) -> None:
-        """A message has left a node, honest or not."""
-        if isinstance(message, VoteMessage):
-            self._vote(message.vote)
-        elif isinstance(message, VotesMessage):
-            for vote in message.votes:
+    def sent(self, message: Message, *, by_honest: bool = True) -> None:
+        """A message has left a node."""
+        match message:
+            case VoteMessage(vote):
+                votes: tuple[Vote, ...] = (vote,)
+            case VotesMessage(votes):
+                pass
+            case CertificateMessage(certificate):
+                votes = certificate.votes()
+            case FinalBlockMessage(final):
+                votes = final.certificate.votes()
+            case ProposalMessage(proposal, _, polka):
+                if self._is_genuine(proposal, proposal.proposer, by_honest=by_honest):
+                    self._proposal(proposal)
+                votes = () if polka is None else polka.votes()
+            case _:
+                return
+        for vote in votes:
+            if self._is_genuine(vote, vote.voter, by_honest=by_honest):
                 self._vote(vote)
-        elif isinstance(message, ProposalMessage):
-            self._proposal(message.proposal)
-            if message.polka is not None:
-                self.sent(CertificateMessage(message.polka))
-        elif isinstance(message, CertificateMessage):
-            for vote in message.certificate.votes():
-                self._vote(vote)
+
+    def accused(self, effect: Effect) -> None:
+        """An honest node blames somebody."""
+        match effect:
+            case Evidence(culprit) if culprit in self._honest:
+                raise InvariantBroken(f"evidence against {culprit.hex()}, who is honest")
+            case BlockRefused(height, _, proposer, reason) if proposer in self._honest:
+                raise InvariantBroken(f"a block of an honest proposer was refused at height {height}: {reason}")
+            case _:
+                pass
 
     def final(self, final: FinalBlock, state_root: Hash) -> None:
         """An honest node takes a block for final, and this is the root of its state."""
@@ -80,6 +115,40 @@ class Observer:
         signers = {entry.voter for entry in final.certificate.signatures} & self._members
         if len(signers) * 3 <= self._total * 2:
             raise InvariantBroken(f"block {header.height} is final with {len(signers)} of {self._total} signatures")
+
+    def ended(self, stores: Iterable[MemoryStore]) -> None:
+        """The run is over, and these are the honest nodes' stores; some may be a few blocks behind."""
+        blocks: dict[int, bytes] = {}
+        states: dict[int, dict[bytes, bytes]] = {}
+        for store in stores:
+            height = store.height()
+            for at in range(1, height + 1):
+                block = encode(store.final_block(at).block)
+                if blocks.setdefault(at, block) != block:
+                    raise InvariantBroken(f"two stores hold different bytes for block {at}")
+            state = dict(store.state_items(b""))
+            if states.setdefault(height, state) != state:
+                raise InvariantBroken(f"two stores hold different states of height {height}")
+            counted = [one for at in range(1, height + 1) for one in store.final_block(at).block.body.transactions]
+            if not CounterApplication.count(store.state()) == len(counted) == len(set(counted)):
+                raise InvariantBroken(f"the state of height {height} does not count its {len(counted)} transactions")
+
+    def _is_genuine(self, message: Vote | Proposal, signer: Address, *, by_honest: bool) -> bool:
+        known = self._genuine.get(message)
+        if known is None:
+            known = self._genuine[message] = self._verifies(message, signer)
+        if by_honest and not known:
+            raise InvariantBroken(f"an honest node sent what {signer.hex()} never signed")
+        return known
+
+    def _verifies(self, message: Vote | Proposal, signer: Address) -> bool:
+        key = self._keys.get(signer)
+        try:
+            if key is not None:
+                key.verify(message.signature, message.signing_bytes())
+        except InvalidSignature:
+            return False
+        return key is not None
 
     def _proposal(self, proposal: Proposal) -> None:
         slot = (proposal.proposer, proposal.height, proposal.round, 0)

@@ -21,97 +21,44 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from functools import partial
+from operator import methodcaller
 
-from pdfedchain.codec import encode
+from pdfedchain.codec import decode, encode
 from pdfedchain.consensus.blocks import Position
 from pdfedchain.consensus.effects import (
     BehindPeer,
     Broadcast,
     Committed,
     Effect,
+    PeerFault,
     Relay,
     SendTo,
     StartTimer,
 )
 from pdfedchain.consensus.inputs import Timer
 from pdfedchain.consensus.messages import (
+    MESSAGE_SIZE_BYTES_MAX,
     ConsensusMessage,
     Message,
-    ProposalMessage,
-    RoundStatus,
     VoteMessage,
-    VotesMessage,
 )
 from pdfedchain.consensus.replica import Replica
-from pdfedchain.crypto import SigningKey
+from pdfedchain.consensus.rules import Rule
 from pdfedchain.errors import InputError
-from pdfedchain.ids import Hash
-from pdfedchain.store.memory import MemoryStore
-from pdfedchain.store.signer import MemorySigner
-from pdfedchain.store.wal import MemoryLog
-from pdfedchain.testing.byzantine import Actor, Situation
+from pdfedchain.testing.byzantine import Actor, Said, Situation
 from pdfedchain.testing.counter import CounterApplication
-from pdfedchain.testing.invariants import Observer
-from pdfedchain.types.authorities import AuthoritySet
-from pdfedchain.types.genesis import ChainParameters, Genesis
+from pdfedchain.testing.fuse import FusedLog, PowerCutError
+from pdfedchain.testing.invariants import InvariantBroken, Observer
+from pdfedchain.testing.network import Links, Network
+from pdfedchain.testing.nodes import START_MS, Node, make_genesis, make_keys
+from pdfedchain.testing.sightings import fingerprint, noteworthy
+from pdfedchain.types.genesis import ChainParameters
 from pdfedchain.types.vote import Proposal, Vote, VoteKind
 
-__all__ = ["Links", "Node", "Simulator", "make_genesis", "make_keys"]
-
-#: Any time will do; not 0, so that differences show.
-START_MS = 1_700_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """How every link behaves. Reordering follows from differing delays.
-
-    Attributes:
-        delay_ms: least and greatest delay.
-        loss, repeat: share of messages lost and sent twice.
-        loss_precommit: share of precommits lost on their first way, which makes rounds fail after locks were taken.
-        relay: whether nodes hand on what is new to them.
-    """
-
-    delay_ms: tuple[int, int] = (1, 40)
-    loss: float = 0.0
-    repeat: float = 0.0
-    loss_precommit: float = 0.0
-    relay: bool = False
-
-
-@dataclass(slots=True)
-class Node:
-    """One node: what survives a crash, and the replica, which does not."""
-
-    index: int
-    key: SigningKey
-    application: CounterApplication
-    store: MemoryStore = field(default_factory=MemoryStore)
-    log: MemoryLog = field(default_factory=MemoryLog)
-    signer: MemorySigner = field(default_factory=MemorySigner)
-    actor: Actor | None = None
-    replica: Replica | None = None
-    skew_ms: int = 0
-    life: int = 0
-    told: int = 0
-    pool: list[bytes] = field(default_factory=list)
-    seen: list[Effect] = field(default_factory=list)
-
-
-def make_keys(size: int) -> list[SigningKey]:
-    """Keys of a chain of this many authorities, the same every time, in order of address."""
-    seeds = (hashlib.sha256(b"simulated authority %d" % index).digest() for index in range(size))
-    return sorted((SigningKey(seed) for seed in seeds), key=lambda key: key.address)
-
-
-def make_genesis(keys: list[SigningKey], parameters: ChainParameters) -> Genesis:
-    """Genesis of a counter chain of these authorities."""
-    authorities = AuthoritySet(0, tuple(key.address for key in keys))
-    return Genesis("simulated", START_MS, 1, authorities, parameters, CounterApplication.name, b"")
+__all__ = ["START_MS", "Links", "Node", "Simulator", "make_genesis", "make_keys"]
 
 
 class Simulator:
@@ -120,6 +67,10 @@ class Simulator:
     Args:
         byzantine: index of a node and the class of its actor; these nodes' blocks and signatures are not checked.
         application: makes the application of a node.
+        tell: told of every event, in words, as it happens.
+
+    Attributes:
+        counts: how often each `Rule` was taken (by name) and each kind of happening was seen, by honest nodes.
     """
 
     def __init__(
@@ -132,22 +83,25 @@ class Simulator:
         byzantine: Mapping[int, Callable[[Situation], Actor]] | None = None,
         application: Callable[[int], CounterApplication] = lambda index: CounterApplication(),
         skew_ms_max: int = 0,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.random = random.Random(seed)  # noqa: S311 - a seed is a run; nothing here is secret
-        self.links = links if links is not None else Links()
+        self.network = Network(links if links is not None else Links())
         self.now_ms = START_MS
         self.events = 0
+        self.counts: Counter[str] = Counter()
         keys = make_keys(size)
         self.genesis = make_genesis(keys, parameters if parameters is not None else ChainParameters())
-        self.nodes = [Node(index, key, application(index)) for index, key in enumerate(keys)]
+        self.nodes = [Node.make(index, key, application(index)) for index, key in enumerate(keys)]
         liars = dict(byzantine or {})
+        self._liars = frozenset(liars)
         honest = frozenset(node.key.address for node in self.nodes if node.index not in liars)
         self.observer = Observer(self.genesis.authorities.members, honest, self.genesis.hash)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
-        self._groups: tuple[frozenset[int], ...] = ()
         self._audit = hashlib.sha256()
         self._verified: set[Vote | Proposal] = set()
         self._turn = 0
+        self._tell = tell
         for node in self.nodes:
             node.skew_ms = self.random.randint(-skew_ms_max, skew_ms_max)
             node.store.initialise(self.genesis, node.application.genesis_state(self.genesis))
@@ -158,6 +112,7 @@ class Simulator:
 
     @property
     def honest(self) -> list[Node]:
+        """Nodes that do not lie, or lie no more."""
         return [node for node in self.nodes if node.actor is None]
 
     @property
@@ -189,23 +144,28 @@ class Simulator:
     def submit(self, transaction: bytes, to: Collection[int]) -> None:
         """Put a transaction into some nodes' pools."""
         for index in to:
-            node = self.nodes[index]
-            node.pool.append(transaction)
-            if node.replica is not None:
-                self._do(node, node.replica.on_transactions_waiting())
+            self.nodes[index].pool.append(transaction)
+            self.poke(index, Replica.on_transactions_waiting)
 
     def crash(self, index: int, *, lose_tail: bool) -> None:
         """Kill a node; what its log had not synced may be lost, in part."""
         node = self.nodes[index]
+        self._note(b"crash", index, lose_tail)
         node.replica = None
         node.life += 1
+        node.fuse.left = 0
         if lose_tail:
             node.log.crash(kept=self.random.randint(0, 2))
+
+    def arm(self, index: int, points: int, *, lose_tail: bool) -> None:
+        """Cut a node's power at this many writes and effects from now, in the middle of whatever it does then."""
+        fuse = self.nodes[index].fuse
+        fuse.left, fuse.lose_tail = points, lose_tail
 
     def lose_log(self, index: int) -> None:
         """Kill a node and delete its log; the signer record stays."""
         self.crash(index, lose_tail=False)
-        self.nodes[index].log = MemoryLog()
+        self.nodes[index].log = FusedLog(self.nodes[index].fuse)
 
     def restart(self, index: int) -> None:
         """Start a node from what it has stored; its neighbours and it tell each other where they are."""
@@ -222,41 +182,58 @@ class Simulator:
             clock=lambda: self.now_ms + node.skew_ms,
             candidates=lambda: tuple(node.pool),
             signature=self._verify,
+            trace=self._trace if index not in self._liars else None,
         )
-        self._do(node, node.replica.start())
+        self.poke(index, Replica.start)
         for other in self.nodes:
             if other is not node and other.replica is not None and node.replica is not None:
-                self._do(node, node.replica.on_peer_connected(str(other.index)))
-                self._do(other, other.replica.on_peer_connected(str(node.index)))
+                self.poke(index, methodcaller("on_peer_connected", str(other.index)))
+                self.poke(other.index, methodcaller("on_peer_connected", str(index)))
         self._waiting(node)
+
+    def reform(self, index: int) -> None:
+        """A liar lies no more. It is never counted among the honest."""
+        self.nodes[index].actor = None
 
     def partition(self, *groups: Collection[int]) -> None:
         """Only nodes of one group reach each other; messages under way still arrive."""
-        self._groups = tuple(frozenset(group) for group in groups)
+        self.network.partition(groups)
 
     def heal(self) -> None:
         """All links work again."""
-        self._groups = ()
+        self.network.heal()
 
     def poke(self, index: int, call: Callable[[Replica], tuple[Effect, ...]]) -> None:
-        """Call a method of a replica and carry out what it wants."""
+        """Call a method of a replica and carry out what it wants, unless its power fails on the way."""
         node = self.nodes[index]
-        if node.replica is not None:
-            self._do(node, call(node.replica))
+        life = node.life
+        if node.replica is None:
+            return
+        try:
+            for effect in call(node.replica):
+                node.fuse.point()
+                if node.life == life:
+                    self._carry_out(node, effect)
+        except PowerCutError:
+            self.counts["power cut in the middle"] += 1
+            self.crash(index, lose_tail=node.fuse.lose_tail)
 
     def send(self, source: int, target: int, message: Message) -> None:
         """Put a message on a link."""
         node = self.nodes[source]
-        said = (message,) if node.actor is None else node.actor.says(message, target)
+        said: Collection[Said] = (message,) if node.actor is None else node.actor.says(message, target)
         for each in said:
-            self.observer.sent(each)
+            if not isinstance(each, bytes):
+                self.observer.sent(each, by_honest=source not in self._liars)
             precommit = isinstance(each, VoteMessage) and each.vote.kind is VoteKind.PRECOMMIT
-            loss = max(self.links.loss, self.links.loss_precommit) if precommit else self.links.loss
-            if self._reaches(source, target) and self.random.random() >= loss:
-                copies = 2 if self.random.random() < self.links.repeat else 1
-                for _ in range(copies):
-                    delay_ms = self.random.randint(*self.links.delay_ms)
-                    self._after(delay_ms, partial(self._arrive, target, source, each))
+            delays_ms = self.network.deliveries(source, target, self.random, precommit=precommit)
+            if not delays_ms:
+                continue
+            sent = each
+            if self.network.links.wire and not isinstance(each, bytes):
+                sent = encode(ConsensusMessage(each))
+            for delay_ms in delays_ms:
+                self._after(delay_ms, partial(self._arrive, target, source, sent))
 
     # -- within -------------------------------------------------------------------------------------------------
 
@@ -271,58 +248,65 @@ class Simulator:
         return True
 
     def _after(self, delay_ms: int, happen: Callable[[], None]) -> None:
-        heapq.heappush(self._heap, (self.now_ms + max(0, delay_ms), self._next_turn(), happen))
-
-    def _next_turn(self) -> int:
         self._turn += 1
-        return self._turn
+        heapq.heappush(self._heap, (self.now_ms + max(0, delay_ms), self._turn, happen))
 
-    def _reaches(self, source: int, target: int) -> bool:
-        return not self._groups or any(source in group and target in group for group in self._groups)
-
-    def _arrive(self, target: int, source: int, message: Message) -> None:
+    def _arrive(self, target: int, source: int, said: Said) -> None:
         node = self.nodes[target]
         if node.replica is None:
             return
-        self._note(b"arrive", target, source, _print(message))
+        honest = source not in self._liars
+        try:
+            message = said
+            if isinstance(message, bytes):
+                message = decode(ConsensusMessage, message, size_bytes_max=MESSAGE_SIZE_BYTES_MAX).body
+                self.observer.sent(message, by_honest=honest)
+            self._note(b"arrive", target, source, fingerprint(message))
+            self._hear(node, message)
+            self.poke(target, methodcaller("on_message", message, str(source)))
+        except InputError as error:
+            if honest:
+                raise InvariantBroken(f"an honest node's message was refused: {error}") from error
+            self.counts["refused"] += 1
+
+    def _hear(self, node: Node, message: Message) -> None:
         if node.actor is not None:
             for own in node.actor.hears(message):
-                self._do(node, (Broadcast(own),))
-        try:
-            effects = node.replica.on_message(message, str(source))
-        except InputError:
-            if self.nodes[source].actor is None:
-                raise
-            return
-        self._do(node, effects)
+                self._spread(node, own, except_for=None)
 
-    def _do(self, node: Node, effects: tuple[Effect, ...]) -> None:
-        committed = False
-        for effect in effects:
-            match effect:
-                case Broadcast(message):
-                    self._spread(node, message, except_for=None)
-                case Relay(source, message):
-                    if self.links.relay:
-                        self._spread(node, message, except_for=int(source))
-                case SendTo(peer, message):
-                    self.send(node.index, int(peer), message)
-                case StartTimer(timer, delay_ms):
-                    self._after(delay_ms, partial(self._fire, node, timer, node.life))
-                case Committed(final, execution):
-                    committed = True
-                    self._note(b"final", node.index, final.block.header.height, final.block.hash)
-                    if node.actor is None:
-                        self.observer.final(final, execution.state.root)
-                    node.told = final.block.header.height
-                    included = set(final.block.body.transactions)
-                    node.pool = [one for one in node.pool if one not in included]
-                case BehindPeer(peer, _):
-                    self._after(5, partial(self._sync, node, int(peer), node.life))
-                case _:
-                    node.seen.append(effect)
-        if committed:
-            self._waiting(node)
+    def _carry_out(self, node: Node, effect: Effect) -> None:
+        match effect:
+            case Broadcast(message):
+                self._spread(node, message, except_for=None)
+            case Relay(source, message):
+                if self.network.links.relay:
+                    self._spread(node, message, except_for=int(source))
+            case SendTo(peer, message):
+                self.send(node.index, int(peer), message)
+            case StartTimer(timer, delay_ms):
+                self._after(delay_ms, partial(self._fire, node, timer, node.life))
+            case Committed(final, execution):
+                self._note(b"final", node.index, final.block.header.height, final.block.hash)
+                if node.index not in self._liars:
+                    self.observer.final(final, execution.state.root)
+                node.told = final.block.header.height
+                included = set(final.block.body.transactions)
+                node.pool = [one for one in node.pool if one not in included]
+                self._after(0, partial(self._waiting, node))
+            case BehindPeer(peer, _):
+                self._after(5, partial(self._sync, node, int(peer), node.life))
+            case _:
+                node.seen.append(effect)
+                if node.index not in self._liars:
+                    self._accuse(effect)
+        if node.index not in self._liars:
+            for seen in noteworthy(node, effect):
+                self.counts[seen] += 1
+
+    def _accuse(self, effect: Effect) -> None:
+        self.observer.accused(effect)
+        if isinstance(effect, PeerFault) and int(effect.peer) not in self._liars:
+            raise InvariantBroken(f"an honest node's message was refused later: {effect.reason}")
 
     def _spread(self, node: Node, message: Message, *, except_for: int | None) -> None:
         for other in range(len(self.nodes)):
@@ -330,23 +314,25 @@ class Simulator:
                 self.send(node.index, other, message)
 
     def _waiting(self, node: Node) -> None:
-        if node.pool and node.replica is not None:
-            self._do(node, node.replica.on_transactions_waiting())
+        if node.pool:
+            self.poke(node.index, Replica.on_transactions_waiting)
 
     def _fire(self, node: Node, timer: Timer, life: int) -> None:
         if node.replica is not None and node.life == life:
-            self._note(b"timer", node.index, timer.height, bytes((timer.kind,)))
-            self._do(node, node.replica.on_timeout(timer))
+            self._note(b"timer", node.index, timer.height, timer.kind.name)
+            self.poke(node.index, methodcaller("on_timeout", timer))
 
     def _sync(self, node: Node, peer: int, life: int) -> None:
-        if node.replica is None or node.life != life or not self._reaches(node.index, peer):
+        if node.replica is None or node.life != life or not self.network.reaches(node.index, peer):
             return
+        self.counts["synced"] += 1
         source = self.nodes[peer].store
-        effects: tuple[Effect, ...] = ()
         node.replica.begin_sync()
         for height in range(node.store.height() + 1, source.height() + 1):
-            effects += node.replica.apply_synced(source.final_block(height))
-        self._do(node, effects + node.replica.end_sync())
+            if node.life == life:
+                self.poke(node.index, methodcaller("apply_synced", source.final_block(height)))
+        if node.life == life:
+            self.poke(node.index, Replica.end_sync)
 
     def _verify(self, message: Vote | Proposal) -> None:
         # All nodes check the same bytes: the simulator does the arithmetic once.
@@ -354,11 +340,14 @@ class Simulator:
             message.verify()
             self._verified.add(message)
 
+    def _trace(self, rule: Rule) -> None:
+        self.counts[rule.name] += 1
+
     def _tell_stored(self, node: Node) -> None:
         # A node may die between storing a block and saying so; on disk it is final all the same.
         for height in range(node.told + 1, node.store.height() + 1):
             final = node.store.final_block(height)
-            if node.actor is None:
+            if node.index not in self._liars:
                 self.observer.final(final, final.block.header.state_root)
             node.told = height
 
@@ -369,19 +358,8 @@ class Simulator:
 
         return Situation(node.key, node.application, position, self.random)
 
-    def _note(self, what: bytes, *details: int | bytes | Hash) -> None:
+    def _note(self, what: bytes, *details: int | bytes | str) -> None:
         self._audit.update(b"%s %d %r\n" % (what, self.now_ms, details))
-
-
-def _print(message: Message) -> bytes:
-    match message:
-        case VoteMessage(vote):
-            return vote.signature
-        case ProposalMessage(proposal):
-            return proposal.signature
-        case VotesMessage(votes):
-            return b"".join(vote.signature for vote in votes)
-        case RoundStatus():
-            return repr(message).encode()
-        case _:
-            return hashlib.sha256(encode(ConsensusMessage(message))).digest()
+        if self._tell is not None:
+            words = (one.hex()[:16] if isinstance(one, bytes) else str(one) for one in details)
+            self._tell(f"{(self.now_ms - START_MS) / 1_000:9.3f} s  {what.decode():7} {' '.join(words)}")

@@ -14,7 +14,10 @@ from pdfedchain.crypto import SigningKey
 from pdfedchain.ids import Hash
 from pdfedchain.types.vote import Proposal, Vote
 
-__all__ = ["Actor", "Situation", "resigned_proposal", "resigned_vote"]
+__all__ = ["Actor", "Said", "Situation", "resigned_proposal", "resigned_vote"]
+
+#: What leaves a liar: a message, or bytes that are none.
+Said = Message | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Situation:
 class Actor(Protocol):
     """Rewrites what leaves a node."""
 
-    def says(self, message: Message, recipient: int) -> Sequence[Message]:
+    def says(self, message: Message, recipient: int) -> Sequence[Said]:
         """What ``recipient`` gets instead of this message."""
         ...
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 
@@ -11,12 +10,10 @@ from pdfedchain.application import Execution
 from pdfedchain.consensus.effects import Broadcast, Committed, Effect, SigningRefused
 from pdfedchain.consensus.inputs import Timer, TimerKind
 from pdfedchain.consensus.messages import ProposalMessage, VoteMessage, VotesMessage
-from pdfedchain.crypto import SigningKey
 from pdfedchain.ids import Hash
-from pdfedchain.store.memory import MemoryStore
-from pdfedchain.store.signer import MemorySigner
 from pdfedchain.store.wal import MemoryLog
-from pdfedchain.testing.simulator import START_MS, Links, Node, Simulator
+from pdfedchain.testing.fuse import PowerCutError
+from pdfedchain.testing.simulator import START_MS, Links, Simulator
 from pdfedchain.types.block import FinalBlock
 from pdfedchain.types.genesis import ChainParameters
 from tests.pdfedchain.consensus.world import KEYS, PRECOMMIT, PREVOTE, Home, block_of, of_type, proposed, vote
@@ -25,108 +22,32 @@ PEER = "peer"
 CUT = 1
 
 
-class PowerCutError(Exception):
-    """The node under test has no power any more."""
-
-
-@dataclass
-class Fuse:
-    """Blows at its n-th point; never again."""
-
-    left: int
-    points: int = 0
-
-    def point(self) -> None:
-        self.points += 1
-        self.left -= 1
-        if self.left == 0:
-            raise PowerCutError
-
-
-class FusedLog(MemoryLog):
-    def __init__(self, fuse: Fuse) -> None:
-        super().__init__()
-        self._fuse = fuse
-
-    def append(self, entry: bytes) -> None:
-        self._fuse.point()
-        super().append(entry)
-        self._fuse.point()
-
-    def sync(self) -> None:
-        self._fuse.point()
-        super().sync()
-        self._fuse.point()
-
-
-class FusedSigner(MemorySigner):
-    def __init__(self, fuse: Fuse) -> None:
-        super().__init__()
-        self._fuse = fuse
-
-    def sign(
-        self, height: int, round_: int, step: int, *, block: Hash | None, message: bytes, key: SigningKey
-    ) -> bytes:
-        self._fuse.point()
-        signature = super().sign(height, round_, step, block=block, message=message, key=key)
-        self._fuse.point()
-        return signature
-
-
-class FusedStore(MemoryStore):
-    def __init__(self, fuse: Fuse) -> None:
-        super().__init__()
-        self._fuse = fuse
-
-    def commit(self, final: FinalBlock, execution: Execution) -> None:
-        self._fuse.point()
-        super().commit(final, execution)
-        self._fuse.point()
-
-
-class FusedSimulator(Simulator):
-    """Node `CUT` loses its power at the n-th point: around every write, and before every effect."""
-
-    def __init__(self, fuse: Fuse, size: int) -> None:
-        super().__init__(
-            seed=5,
-            size=size,
-            links=Links(loss_precommit=0.5),
-            parameters=ChainParameters(heartbeat_idle_ms=1_500),
-        )
-        self.fuse = fuse
-        node = self.nodes[CUT % size]
-        node.store, node.log, node.signer = FusedStore(fuse), FusedLog(fuse), FusedSigner(fuse)
-        node.store.initialise(self.genesis, node.application.genesis_state(self.genesis))
-
-    def _do(self, node: Node, effects: tuple[Effect, ...]) -> None:
-        for effect in effects:
-            if node.index == CUT % len(self.nodes):
-                self.fuse.point()
-            super()._do(node, (effect,))
-
-
-def survive(point: int, *, size: int, lose_tail: bool, heights: int) -> Fuse:
-    simulator = FusedSimulator(Fuse(point), size)
-    try:
-        simulator.start()
-        simulator.run_to_height(heights, limit_ms=60_000)
-    except PowerCutError:
-        simulator.crash(CUT % size, lose_tail=lose_tail)
-        simulator.start()
-        assert simulator.run_to_height(heights, limit_ms=60_000)
-        refused = [e for e in simulator.nodes[CUT % size].seen if isinstance(e, SigningRefused)]
-        assert refused == []
-    return simulator.fuse
+def survive(point: int, *, size: int, lose_tail: bool, heights: int) -> int:
+    """Cut the power of node `CUT` at this point, 0 for never; how many points there were."""
+    simulator = Simulator(
+        seed=5,
+        size=size,
+        links=Links(loss_precommit=0.5),
+        parameters=ChainParameters(heartbeat_idle_ms=1_500),
+    )
+    node = simulator.nodes[CUT % size]
+    simulator.arm(node.index, point, lose_tail=lose_tail)
+    simulator.start()
+    while not simulator.run_to_height(heights, limit_ms=60_000) or node.replica is None:
+        assert node.replica is None
+        simulator.restart(node.index)
+    assert [effect for effect in node.seen if isinstance(effect, SigningRefused)] == []
+    assert simulator.counts["power cut in the middle"] == (point > 0)
+    return node.fuse.points
 
 
 @pytest.mark.parametrize(("size", "heights"), [(1, 3), (4, 2)])
 @pytest.mark.parametrize("lose_tail", [False, True])
 def test_a_power_cut_at_every_point(size: int, heights: int, lose_tail: bool) -> None:
     whole = survive(0, size=size, lose_tail=lose_tail, heights=heights)
-    assert whole.points > 10 * heights
-    for point in range(1, whole.points + 1):
-        assert survive(point, size=size, lose_tail=lose_tail, heights=heights).left <= 0
+    assert whole > 10 * heights
+    for point in range(1, whole + 1):
+        survive(point, size=size, lose_tail=lose_tail, heights=heights)
 
 
 def own(effects: tuple[Effect, ...]) -> list[object]:

@@ -10,17 +10,7 @@ import pytest
 from pdfedchain.application import Judgement
 from pdfedchain.consensus.effects import Evidence, ScoreOverridden
 from pdfedchain.consensus.messages import CertificateMessage, Message, RoundStatus, VoteMessage, VotesMessage
-from pdfedchain.testing.byzantine import (
-    Actor,
-    EquivocatesProposals,
-    EquivocatesVotes,
-    ProposesAfresh,
-    Replays,
-    Silent,
-    Situation,
-    VotesForAll,
-)
-from pdfedchain.testing.chaos import run_chaos
+from pdfedchain.testing.byzantine import LIARS, Actor, EquivocatesVotes, Silent, Situation, VotesForAll
 from pdfedchain.testing.counter import CounterApplication
 from pdfedchain.testing.invariants import InvariantBroken, Observer
 from pdfedchain.testing.simulator import START_MS, Links, Simulator
@@ -41,19 +31,6 @@ from tests.pdfedchain.consensus.world import (
 )
 
 BRISK = ChainParameters(heartbeat_idle_ms=1_500)
-LIARS = (EquivocatesProposals, EquivocatesVotes, ProposesAfresh, Replays, Silent, VotesForAll)
-
-
-@pytest.mark.parametrize(("size", "seeds"), [(1, 10), (2, 20), (3, 20), (4, 80), (7, 20)])
-def test_chaos_never_forks_and_peace_brings_progress(size: int, seeds: int) -> None:
-    outcomes = [run_chaos(seed, size) for seed in range(seeds)]
-    assert all(outcome.height >= outcome.height_in_chaos + 3 for outcome in outcomes)
-    assert len({outcome.audit for outcome in outcomes}) == seeds
-
-
-@pytest.mark.parametrize("seed", [3, 4])
-def test_the_same_seed_is_the_same_run(seed: int) -> None:
-    assert run_chaos(seed, 4) == run_chaos(seed, 4)
 
 
 @pytest.mark.parametrize("liar", LIARS)
