@@ -229,7 +229,7 @@ class Participant:
         A refusal may pass: another account may hold the digest with weights that are about to be found rubbish. Only
         what the ledger refuses for good, or for too long, is given up.
         """
-        settled = (CheckpointStatus.ACCEPTED, CheckpointStatus.REJECTED)
+        settled = (CheckpointStatus.ACCEPTED, CheckpointStatus.REJECTED, CheckpointStatus.QUARANTINED)
         give_up_at = trio.current_time() + _GIVE_UP_S
         while True:
             checkpoint = self._head.view.checkpoint(pending.weights)
@@ -333,4 +333,5 @@ class Participant:
                 result = await self._tools.worker.run(request, reporting(report))
         assert isinstance(result, Evaluated), "an evaluation job answers with an evaluation"
         self._counts.add(result.memorised)
-        self._tools.book.record(checkpoint.weights, BallotKind.PRIVATE, result.outcome)
+        outcome = result.outcome.coarse() if isinstance(result.outcome, ScoreReport) else result.outcome
+        self._tools.book.record(checkpoint.weights, BallotKind.PRIVATE, outcome)

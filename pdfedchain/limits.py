@@ -54,6 +54,17 @@ TASK_QUEUE_MAX: Final = 1_000
 #: Accepted checkpoints whose private ballots are open at one time.
 PRIVATE_WINDOWS_MAX: Final = 10_000
 
+#: Private ballots on one checkpoint. Their voters are listed in one value of the state.
+PRIVATE_VOTERS_MAX: Final = 256
+
+#: Settled checkpoints whose sealed scores may still be opened.
+UNOPENED_MAX: Final = 10_000
+
+#: Generations that share a reward, and ancestors looked at to find them: with the default decay the ninth
+#: generation would get less than a five-hundredth.
+REWARD_GENERATIONS_MAX: Final = 8
+REWARD_ANCESTORS_MAX: Final = 256
+
 #: A waiting transaction's nonce may be ahead of its account's by this much; more would only fill the pool.
 NONCE_AHEAD_MAX: Final = 64
 

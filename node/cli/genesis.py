@@ -26,7 +26,7 @@ from pdfedchain.types.ledger import Deadline, LedgerParameters
 
 __all__ = ["add_arguments", "make_genesis", "run"]
 
-_DEADLINES = ("have", "scoring", "private_commit", "private_reveal")
+_DEADLINES = ("have", "scoring", "private_commit", "private_reveal", "late_reveal")
 _PACES = ("block_interval_min_ms", "heartbeat_idle_ms", "heartbeat_open_ms", "clock_bound_ms", "timeout_propose_ms")
 
 
@@ -147,7 +147,11 @@ def _seed(text: str | None) -> Hash:
 def _ledger_parameters(arguments: argparse.Namespace) -> LedgerParameters:
     return LedgerParameters(
         open_registration=arguments.open_registration,
-        **{name: _deadline(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in _DEADLINES},
+        have=_deadline(arguments.have, "--have"),
+        scoring=_deadline(arguments.scoring, "--scoring"),
+        private_commit=_deadline(arguments.private_commit, "--private-commit"),
+        private_reveal=_deadline(arguments.private_reveal, "--private-reveal"),
+        late_reveal=_deadline(arguments.late_reveal, "--late-reveal"),
     )
 
 

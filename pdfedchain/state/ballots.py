@@ -5,6 +5,9 @@ A score ballot is the electorate's, while the checkpoint is in scoring: sealed u
 a participant's, on an accepted checkpoint, in the two parts of its window. One ballot per voter, checkpoint and kind:
 that, and not a nonce, keeps a ballot transaction from being executed twice.
 
+Once a checkpoint is settled, those electors who have not opened their scores may still do so for a while: it returns
+their deposits and changes nothing else (`pdfedchain.state.bonds`).
+
 A submission offered again after a disagreement begins with no ballots. Whoever kept the transactions of the first
 attempt can then send them again: they say what their voter says anyway, since the seed is the same.
 """
@@ -16,13 +19,15 @@ from dataclasses import replace
 from pdfedchain.application import BlockContext
 from pdfedchain.errors import InvalidTransaction
 from pdfedchain.ids import Address, Cid, cid_text
+from pdfedchain.limits import PRIVATE_VOTERS_MAX
+from pdfedchain.state.bonds import lock_deposit, note_opened, return_deposit
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.errors import NotYet
 from pdfedchain.state.events import BallotCommitted, BallotRevealed, RevealOpened
 from pdfedchain.state.settlements import scoring_closed
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.ballot import Ballot, BallotKind, commitment_of
-from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus
+from pdfedchain.types.checkpoint import NO_DATA_COMMITMENT, Checkpoint, CheckpointStatus
 from pdfedchain.types.ledger import PrivateWindow
 from pdfedchain.types.score import ScoreReport
 from pdfedchain.types.transaction import CommitBallot, RevealBallot
@@ -53,11 +58,14 @@ def commit(draft: Draft, context: BlockContext, voter: Address, payload: CommitB
             committed_time_ms=context.time_ms,
             report=None,
             revealed_height=None,
+            deposit=lock_deposit(draft, voter, payload.kind),
         )
     )
     draft.emit(BallotCommitted(checkpoint.weights, payload.kind, voter))
     if payload.kind is BallotKind.SCORE:
         _count_commitment(draft, context, checkpoint)
+    else:
+        _list_voter(draft, checkpoint.weights, voter)
 
 
 def _count_commitment(draft: Draft, context: BlockContext, checkpoint: Checkpoint) -> None:
@@ -70,6 +78,14 @@ def _count_commitment(draft: Draft, context: BlockContext, checkpoint: Checkpoin
     draft.set_checkpoint(checkpoint)
 
 
+def _list_voter(draft: Draft, checkpoint: Cid, voter: Address) -> None:
+    ballots = draft.private_ballots(checkpoint)
+    assert ballots is not None, "the window is open"
+    if len(ballots.voters) >= PRIVATE_VOTERS_MAX:
+        raise InvalidTransaction("voters", f"{PRIVATE_VOTERS_MAX} private ballots are sealed already")
+    draft.set_private_ballots(checkpoint, replace(ballots, voters=(*ballots.voters, voter)))
+
+
 def reveal(draft: Draft, context: BlockContext, voter: Address, payload: RevealBallot) -> None:
     """Open a sealed ballot.
 
@@ -77,13 +93,18 @@ def reveal(draft: Draft, context: BlockContext, voter: Address, payload: RevealB
         InvalidTransaction: a rule refuses it.
     """
     checkpoint = _checkpoint(draft, payload.checkpoint)
+    unopened = draft.unopened(checkpoint.weights) if payload.kind is BallotKind.SCORE else None
+    late = unopened is not None and voter in unopened.voters
     if payload.kind is BallotKind.SCORE:
-        _check_scoring(draft, context, voter, checkpoint)
+        if not late:
+            _check_scoring(draft, context, voter, checkpoint)
         _check_report(draft, checkpoint, payload)
         if checkpoint.reveal_height is None or context.height < checkpoint.reveal_height:
             raise NotYet("sealed", "a quorum of commitments is not final yet")
     else:
         _check_private(draft, voter, checkpoint, PrivateWindow.REVEAL)
+        if isinstance(payload.report, ScoreReport) and payload.report != payload.report.coarse():
+            raise InvalidTransaction("report", "a private report must be rounded (`ScoreReport.coarse`)")
     ballot = draft.ballot(checkpoint.weights, payload.kind, voter)
     if ballot is None:
         raise NotYet("no-commitment", f"{voter.hex()} has sealed no such ballot")
@@ -93,7 +114,10 @@ def reveal(draft: Draft, context: BlockContext, voter: Address, payload: RevealB
         context.chain_id, checkpoint.weights, voter, payload.kind, payload.report, payload.salt
     ):
         raise InvalidTransaction("commitment", "report and salt are not what was sealed")
+    ballot = return_deposit(draft, ballot)
     draft.set_ballot(replace(ballot, report=payload.report, revealed_height=context.height))
+    if late:
+        note_opened(draft, checkpoint.weights, voter)
     draft.emit(BallotRevealed(checkpoint.weights, payload.kind, voter, payload.report))
 
 
@@ -125,13 +149,15 @@ def _check_report(draft: Draft, checkpoint: Checkpoint, payload: RevealBallot) -
 
 
 def _check_private(draft: Draft, voter: Address, checkpoint: Checkpoint, window: PrivateWindow) -> None:
-    if checkpoint.status is CheckpointStatus.REJECTED:
+    if checkpoint.status in (CheckpointStatus.REJECTED, CheckpointStatus.QUARANTINED):
         raise InvalidTransaction("not-accepted", "private ballots are for accepted checkpoints")
     if voter == checkpoint.author:
         raise InvalidTransaction("own-checkpoint", "an author has no private ballot on its own checkpoint")
     participant = draft.participant(voter)
     if participant is None:
         raise InvalidTransaction("not-a-participant", f"{voter.hex()} is not registered")
+    if participant.data_commitment == NO_DATA_COMMITMENT:
+        raise InvalidTransaction("data-commitment", f"{voter.hex()} has not committed to any data")
     if participant.registered_height >= checkpoint.submitted_height:
         raise InvalidTransaction("registered-late", "this registration is not older than the submission")
     if checkpoint.status is not CheckpointStatus.ACCEPTED:

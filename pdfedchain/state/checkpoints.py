@@ -9,10 +9,11 @@
                no agreement by the deadline: REJECTED (disagreement)
     ACCEPTED   a block settled it: the score is within the task's ceilings; private ballots follow
     REJECTED   a block settled it otherwise, or a deadline passed
+    QUARANTINED  was accepted, and private ballots found too much memorised (`pdfedchain.state.quarantine`)
 
-Statuses only move forward, but for one way back: a submission rejected as unavailable or as a disagreement may be
-offered again. After a disagreement only its author may, and it keeps its seed: everybody has the weights then, and
-neither the seed nor the authorship is up for another try.
+Statuses only move forward, but for two ways back. A quorum of authorities may lift a quarantine. And a submission
+rejected as unavailable or as a disagreement may be offered again: after a disagreement only by its author, and with the
+same seed, since everybody has the weights then, and neither the seed nor the authorship is up for another try.
 
 Whose digest of tensors it is: a submission holds the digest it claims while it is under way, and for good once its
 scorers have seen that the claim is true. Otherwise somebody who copies a digest from a pending submission and attaches
@@ -30,6 +31,7 @@ from pdfedchain.crypto import hash_of
 from pdfedchain.errors import InvalidTransaction
 from pdfedchain.ids import Address, Cid, Hash, Name, cid_text
 from pdfedchain.limits import TASK_QUEUE_MAX
+from pdfedchain.state.bonds import await_openings, lock_bond, settle_bond
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.errors import NotYet
 from pdfedchain.state.events import (
@@ -47,6 +49,8 @@ from pdfedchain.types.transaction import Have, Role, SubmitCheckpoint
 __all__ = ["close", "have", "start_scoring", "submit"]
 
 _RETRY_REASONS: Final = (RejectionReason.UNAVAILABLE, RejectionReason.DISAGREEMENT)
+
+_NEVER_PARENTS: Final = (CheckpointStatus.REJECTED, CheckpointStatus.QUARANTINED)
 
 #: Rejections that leave open whether the claimed digest is the weights'.
 _DIGEST_UNPROVEN: Final = (
@@ -90,11 +94,13 @@ def submit(draft: Draft, context: BlockContext, author: Address, offer: SubmitCh
     if len(record.queue) >= TASK_QUEUE_MAX:
         raise NotYet("queue-full", f"{TASK_QUEUE_MAX} submissions of the task wait already")
 
+    bond = lock_bond(draft, author)
     queued = len(record.open) >= task.scoring_at_once_max
     if earlier is not None:
         draft.delete_score_ballots(earlier)
     status = CheckpointStatus.QUEUED if queued else CheckpointStatus.SUBMITTED
-    draft.set_checkpoint(_new_checkpoint(context, author, offer, status, None if earlier is None else earlier.seed))
+    seed = None if earlier is None else earlier.seed
+    draft.set_checkpoint(_new_checkpoint(context, author, offer, status, seed, bond))
     draft.set_digest_holder(offer.weights_digest, offer.weights)
     draft.add_to_open_count(offer.task, author, 1)
     if queued:
@@ -109,7 +115,7 @@ def _check_parents(view: LedgerView, offer: SubmitCheckpoint) -> None:
         raise InvalidTransaction("parents", "a parent is named twice")
     for cid in offer.parents:
         parent = view.checkpoint(cid)
-        if parent is None or parent.task != offer.task or parent.status is CheckpointStatus.REJECTED:
+        if parent is None or parent.task != offer.task or parent.status in _NEVER_PARENTS:
             raise InvalidTransaction("parents", f"{cid_text(cid)} is no accepted checkpoint of the task")
         if parent.status is not CheckpointStatus.ACCEPTED:
             raise NotYet("parents", f"{cid_text(cid)} is not settled yet")
@@ -122,13 +128,20 @@ def _check_unseen(view: LedgerView, author: Address, offer: SubmitCheckpoint, ea
         same = (earlier.author, earlier.task, earlier.weights_digest) == (author, offer.task, offer.weights_digest)
         if earlier.seed is not None and not same:
             raise InvalidTransaction("retry", "once the seed is known only the same author may offer the same again")
+        if view.unopened(offer.weights) is not None:
+            raise NotYet("unopened", "sealed scores of the last attempt may still be opened")
     holder = view.digest_holder(offer.weights_digest)
     if holder not in (None, offer.weights):
         raise InvalidTransaction("digest-seen", f"{cid_text(holder)} has the same tensors")
 
 
 def _new_checkpoint(
-    context: BlockContext, author: Address, offer: SubmitCheckpoint, status: CheckpointStatus, seed: Hash | None
+    context: BlockContext,
+    author: Address,
+    offer: SubmitCheckpoint,
+    status: CheckpointStatus,
+    seed: Hash | None,
+    bond: int,
 ) -> Checkpoint:
     return Checkpoint(
         weights=offer.weights,
@@ -152,6 +165,7 @@ def _new_checkpoint(
         reveal_height=None,
         report=None,
         settled_height=None,
+        bond=bond,
     )
 
 
@@ -205,8 +219,10 @@ def close(draft: Draft, context: BlockContext, checkpoint: Checkpoint) -> None:
     Args:
         checkpoint: with its final status and reason; it was open until now.
     """
+    checkpoint = settle_bond(draft, checkpoint)
     checkpoint = replace(in_phase(checkpoint, checkpoint.status, context), settled_height=context.height)
     draft.set_checkpoint(checkpoint)
+    await_openings(draft, context, checkpoint)
     draft.add_to_open_count(checkpoint.task, checkpoint.author, -1)
     if checkpoint.reason in _DIGEST_UNPROVEN:
         draft.set_digest_holder(checkpoint.weights_digest, None)

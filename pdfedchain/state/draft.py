@@ -17,6 +17,7 @@ from pdfedchain.ids import Address, Cid, Hash
 from pdfedchain.state.events import LedgerEvent, event_of
 from pdfedchain.state.view import (
     ACCOUNT_PREFIX,
+    ADMISSION_PREFIX,
     CHAIN_PARAMETERS_KEY,
     CHECKPOINT_PREFIX,
     DIGEST_PREFIX,
@@ -25,17 +26,29 @@ from pdfedchain.state.view import (
     PARAMETERS_KEY,
     PARTICIPANT_PREFIX,
     PRIVATE_PREFIX,
+    QUARANTINE_PREFIX,
     TASK_NAME_PREFIX,
     TASK_PREFIX,
     TASK_RECORD_PREFIX,
+    TOTALS_KEY,
+    UNOPENED_PREFIX,
     LedgerView,
     ballot_prefix,
 )
 from pdfedchain.types.ballot import Ballot, BallotKind
 from pdfedchain.types.checkpoint import Account, Checkpoint, Participant, TaskRecord
+from pdfedchain.types.economy import Totals
 from pdfedchain.types.event import Event
 from pdfedchain.types.genesis import ChainParameters
-from pdfedchain.types.ledger import LedgerIndex, LedgerParameters, OpenCount, PrivateBallots
+from pdfedchain.types.ledger import (
+    Admission,
+    LedgerIndex,
+    LedgerParameters,
+    OpenCount,
+    PrivateBallots,
+    Quarantine,
+    Unopened,
+)
 from pdfedchain.types.task import TaskSpec
 
 __all__ = ["Draft"]
@@ -110,6 +123,12 @@ class Draft(LedgerView):
         self._changes[key] = data
         self._values[key] = value
 
+    def _write_or_erase(self, key: bytes, value: Any | None) -> None:
+        if value is None:
+            self._erase(key)
+        else:
+            self._write(key, value)
+
     def set_parameters(self, parameters: LedgerParameters, chain_parameters: ChainParameters) -> None:
         """Genesis only."""
         self._write(PARAMETERS_KEY, parameters)
@@ -119,6 +138,10 @@ class Draft(LedgerView):
         """Replace the lists of what is looked at in every block."""
         self._write(INDEX_KEY, index)
 
+    def set_totals(self, totals: Totals) -> None:
+        """Write the sums over the whole ledger."""
+        self._write(TOTALS_KEY, totals)
+
     def set_account(self, address: Address, account: Account) -> None:
         """Write an account."""
         self._write(ACCOUNT_PREFIX + address, account)
@@ -126,6 +149,10 @@ class Draft(LedgerView):
     def set_participant(self, participant: Participant) -> None:
         """Write a registration."""
         self._write(PARTICIPANT_PREFIX + participant.address, participant)
+
+    def set_admission(self, address: Address, admission: Admission | None) -> None:
+        """Write that an account may register, or that this is used up."""
+        self._write_or_erase(ADMISSION_PREFIX + address, admission)
 
     def add_task(self, task_id: Hash, task: TaskSpec) -> None:
         """Write a new task, its name and its empty record."""
@@ -178,6 +205,19 @@ class Draft(LedgerView):
         self._erase(PRIVATE_PREFIX + checkpoint)
         index = self.index
         self.set_index(replace(index, private=tuple(cid for cid in index.private if cid != checkpoint)))
+
+    def set_unopened(self, checkpoint: Cid, unopened: Unopened | None) -> None:
+        """Write whose sealed scores may still be opened, or that nobody's may."""
+        listed = self.unopened(checkpoint) is not None
+        self._write_or_erase(UNOPENED_PREFIX + checkpoint, unopened)
+        if listed != (unopened is not None):
+            index = self.index
+            others = tuple(cid for cid in index.unopened if cid != checkpoint)
+            self.set_index(replace(index, unopened=others if unopened is None else (*others, checkpoint)))
+
+    def set_quarantine(self, checkpoint: Cid, quarantine: Quarantine | None) -> None:
+        """Write a quarantine, or that there is none."""
+        self._write_or_erase(QUARANTINE_PREFIX + checkpoint, quarantine)
 
 
 class _Attempt:

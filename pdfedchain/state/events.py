@@ -5,7 +5,9 @@ kind                          when
 ============================  ==================================================================
 transferred                   an amount moved
 registered                    a participant joined or changed its registration
+admitted                      an authority allowed somebody to register
 task-created                  a task was deployed
+task-funded                   units were put into the pool of a task
 checkpoint-submitted          a checkpoint was offered; ``queued`` when it must wait
 checkpoint-opened             a queued one's turn came: authorities fetch its weights
 weights-held                  one authority has the weights
@@ -16,8 +18,15 @@ reveal-opened                 a quorum of scores is sealed: from this height on 
 ballot-revealed               a report was opened
 checkpoint-accepted           settled with a score within the ceilings
 checkpoint-rejected           settled otherwise, and why
+bond-settled                  a submission's bond was returned, or went to the pool of its task
+deposit-burned                a sealed ballot was not opened in time
 private-window-changed        private ballots on an accepted checkpoint may be sealed, opened, or no longer
+checkpoint-quarantined        private ballots found too much memorised
+quarantine-lifted             a quorum of authorities ended that
+rewarded                      a task paid somebody
 ============================  ==================================================================
+
+Those of admission, money and quarantine are defined in `pdfedchain.state.money_events`.
 """
 
 from __future__ import annotations
@@ -29,6 +38,15 @@ from pdfedchain.codec import canonical, decode, encode
 from pdfedchain.errors import DecodeError
 from pdfedchain.ids import Address, Cid, Hash, Height, Name, Size, UInt
 from pdfedchain.limits import AUTHORITIES_MAX, PARENTS_MAX
+from pdfedchain.state.money_events import (
+    Admitted,
+    BondSettled,
+    CheckpointQuarantined,
+    DepositBurned,
+    QuarantineLifted,
+    Rewarded,
+    TaskFunded,
+)
 from pdfedchain.types.ballot import BallotKind
 from pdfedchain.types.checkpoint import RejectionReason
 from pdfedchain.types.event import Event
@@ -36,19 +54,26 @@ from pdfedchain.types.ledger import PrivateWindow
 from pdfedchain.types.score import ScoreReport, Unscorable
 
 __all__ = [
+    "Admitted",
     "BallotCommitted",
     "BallotRevealed",
+    "BondSettled",
     "CheckpointAccepted",
     "CheckpointHeld",
     "CheckpointOpened",
+    "CheckpointQuarantined",
     "CheckpointRejected",
     "CheckpointSubmitted",
+    "DepositBurned",
     "LedgerEvent",
     "PrivateWindowChanged",
+    "QuarantineLifted",
     "Registered",
     "RevealOpened",
+    "Rewarded",
     "ScoringStarted",
     "TaskCreated",
+    "TaskFunded",
     "Transferred",
     "WeightsHeld",
     "event_of",
@@ -260,7 +285,9 @@ class PrivateWindowChanged:
 LedgerEvent = (
     Transferred
     | Registered
+    | Admitted
     | TaskCreated
+    | TaskFunded
     | CheckpointSubmitted
     | CheckpointOpened
     | WeightsHeld
@@ -271,7 +298,12 @@ LedgerEvent = (
     | BallotRevealed
     | CheckpointAccepted
     | CheckpointRejected
+    | BondSettled
+    | DepositBurned
     | PrivateWindowChanged
+    | CheckpointQuarantined
+    | QuarantineLifted
+    | Rewarded
 )
 
 _BY_KIND: Final[dict[str, type[LedgerEvent]]] = {
@@ -279,7 +311,9 @@ _BY_KIND: Final[dict[str, type[LedgerEvent]]] = {
     for cls in (
         Transferred,
         Registered,
+        Admitted,
         TaskCreated,
+        TaskFunded,
         CheckpointSubmitted,
         CheckpointOpened,
         WeightsHeld,
@@ -290,7 +324,12 @@ _BY_KIND: Final[dict[str, type[LedgerEvent]]] = {
         BallotRevealed,
         CheckpointAccepted,
         CheckpointRejected,
+        BondSettled,
+        DepositBurned,
         PrivateWindowChanged,
+        CheckpointQuarantined,
+        QuarantineLifted,
+        Rewarded,
     )
 }
 

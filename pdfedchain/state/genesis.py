@@ -7,9 +7,11 @@ from pdfedchain.crypto import StateTree, check_address
 from pdfedchain.errors import DecodeError, InvalidTransaction, SignatureError
 from pdfedchain.ids import Address
 from pdfedchain.limits import UINT_MAX
+from pdfedchain.state.accounts import add_to_pool
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.participants import add_participant, add_task
 from pdfedchain.types.checkpoint import Account
+from pdfedchain.types.economy import Totals
 from pdfedchain.types.genesis import Genesis
 from pdfedchain.types.ledger import LedgerGenesis, LedgerIndex
 
@@ -33,14 +35,15 @@ def genesis_tree(genesis: Genesis, *, application: str, version: int) -> StateTr
             f" this program executes {application!r} version {version}"
         )
     initial = decode(LedgerGenesis, genesis.application_state, size_bytes_max=_APPLICATION_STATE_SIZE_BYTES_MAX)
-    total = sum(allocation.amount for allocation in initial.allocations)
+    total = sum(allocation.amount for allocation in initial.allocations) + sum(pool.amount for pool in initial.pools)
     if total > UINT_MAX:
-        raise DecodeError(f"the allocations of genesis add up to {total}, at most {UINT_MAX} can be issued")
+        raise DecodeError(f"the allocations and pools of genesis add up to {total}, at most {UINT_MAX} can be issued")
     for address in genesis.authorities.members:
         _check_key("authority", address)
     draft = Draft(StateTree())
     draft.set_parameters(initial.parameters, genesis.parameters)
     draft.set_index(LedgerIndex((), ()))
+    draft.set_totals(Totals(issued=total, burned=0, open_registrations=0))
     for allocation in initial.allocations:
         _check_key("account", allocation.address)
         if draft.account(allocation.address) != Account(0, 0):
@@ -57,6 +60,11 @@ def genesis_tree(genesis: Genesis, *, application: str, version: int) -> StateTr
             add_task(draft, task)
         except InvalidTransaction as error:
             raise DecodeError(f"task {task.name!r} of genesis: {error}") from error
+    for pool in initial.pools:
+        task_id = draft.task_named(pool.task)
+        if task_id is None:
+            raise DecodeError(f"genesis fills the pool of {pool.task!r}, which is no task of it")
+        add_to_pool(draft, task_id, pool.amount)
     return draft.commit()
 
 

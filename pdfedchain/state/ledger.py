@@ -106,7 +106,8 @@ class Ledger:
 
     def has_open_deadline(self, state: StateTree) -> bool:
         view = LedgerView(state)
-        return bool(view.index.private) or any(record.open for record in view.task_records())
+        index = view.index
+        return bool(index.private or index.unopened) or any(record.open for record in view.task_records())
 
     def on_attempt_failed(self, height: int, body: BlockBody) -> None:
         """Note that round 0 of a height failed with this proposal: leave what it settled alone for some heights.

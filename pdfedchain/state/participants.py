@@ -8,15 +8,17 @@ from itertools import pairwise
 from pdfedchain.application import BlockContext
 from pdfedchain.crypto import check_address, hash_of
 from pdfedchain.errors import InvalidTransaction, SignatureError
-from pdfedchain.ids import Address
+from pdfedchain.ids import Address, Hash
 from pdfedchain.limits import TASKS_MAX
+from pdfedchain.state.accounts import add_to_pool, credit, debit
 from pdfedchain.state.draft import Draft
-from pdfedchain.state.events import Registered, TaskCreated, Transferred
+from pdfedchain.state.events import Admitted, Registered, TaskCreated, TaskFunded, Transferred
 from pdfedchain.types.checkpoint import Participant
+from pdfedchain.types.ledger import Admission
 from pdfedchain.types.task import TaskSpec
-from pdfedchain.types.transaction import CreateTask, Register, Transfer
+from pdfedchain.types.transaction import Admit, CreateTask, FundTask, Register, Transfer
 
-__all__ = ["add_participant", "add_task", "create_task", "register", "transfer"]
+__all__ = ["add_participant", "add_task", "admit", "create_task", "fund_task", "register", "transfer"]
 
 
 def transfer(draft: Draft, context: BlockContext, sender: Address, payload: Transfer) -> None:
@@ -26,12 +28,8 @@ def transfer(draft: Draft, context: BlockContext, sender: Address, payload: Tran
         InvalidTransaction: a rule refuses it.
     """
     _check_key(payload.to)
-    source = draft.account(sender)
-    if payload.amount > source.balance:
-        raise InvalidTransaction("balance", f"{payload.amount} is more than the balance of {source.balance}")
-    draft.set_account(sender, replace(source, balance=source.balance - payload.amount))
-    target = draft.account(payload.to)
-    draft.set_account(payload.to, replace(target, balance=target.balance + payload.amount))
+    debit(draft, sender, payload.amount, "balance")
+    credit(draft, payload.to, payload.amount)
     draft.emit(Transferred(sender, payload.to, payload.amount))
 
 
@@ -41,11 +39,42 @@ def register(draft: Draft, context: BlockContext, sender: Address, payload: Regi
     Raises:
         InvalidTransaction: a rule refuses it.
     """
-    known = draft.participant(sender)
-    if known is None and not draft.parameters.open_registration and sender not in context.authorities:
-        raise InvalidTransaction("registration", "registration is not open on this chain; it is for authorities only")
+    if draft.participant(sender) is None and sender not in context.authorities:
+        _use_admission(draft, sender)
     _check_key(payload.reward_address)
     add_participant(draft, sender, payload, context.height)
+
+
+def _use_admission(draft: Draft, sender: Address) -> None:
+    """Somebody new registers: admitted by an authority, or one of as many as may come by themselves.
+
+    Participants cost nothing to make and are never deleted, so there is a bound to those that nobody vouches for.
+    """
+    if draft.admission(sender) is not None:
+        draft.set_admission(sender, None)
+        return
+    parameters, totals = draft.parameters, draft.totals
+    if not parameters.open_registration:
+        raise InvalidTransaction("registration", "registration is not open on this chain; an authority must admit you")
+    if totals.open_registrations >= parameters.open_registrations_max:
+        message = f"{totals.open_registrations} have registered by themselves; an authority must admit you"
+        raise InvalidTransaction("registration", message)
+    draft.set_totals(replace(totals, open_registrations=totals.open_registrations + 1))
+
+
+def admit(draft: Draft, context: BlockContext, authority: Address, payload: Admit) -> None:
+    """Let somebody register.
+
+    Raises:
+        InvalidTransaction: a rule refuses it.
+    """
+    if authority not in context.authorities:
+        raise InvalidTransaction("not-an-authority", "only authorities admit participants")
+    _check_key(payload.participant)
+    if draft.participant(payload.participant) is not None or draft.admission(payload.participant) is not None:
+        raise InvalidTransaction("admitted", f"{payload.participant.hex()} is registered or admitted already")
+    draft.set_admission(payload.participant, Admission(authority, context.height))
+    draft.emit(Admitted(payload.participant, authority))
 
 
 def add_participant(draft: Draft, address: Address, payload: Register, height: int) -> None:
@@ -76,11 +105,28 @@ def create_task(draft: Draft, context: BlockContext, sender: Address, payload: C
     """
     if sender not in context.authorities:
         raise InvalidTransaction("not-an-authority", "only authorities deploy tasks")
-    add_task(draft, payload.task)
+    debit(draft, sender, payload.pool, "pool")
+    task_id = add_task(draft, payload.task)
+    if payload.pool:
+        add_to_pool(draft, task_id, payload.pool)
+        draft.emit(TaskFunded(task_id, sender, payload.pool))
 
 
-def add_task(draft: Draft, task: TaskSpec) -> None:
-    """Write a new task.
+def fund_task(draft: Draft, context: BlockContext, sender: Address, payload: FundTask) -> None:
+    """Put units into the pool of a task.
+
+    Raises:
+        InvalidTransaction: a rule refuses it.
+    """
+    if draft.task(payload.task) is None:
+        raise InvalidTransaction("unknown-task", f"no task has the hash {payload.task.hex()}")
+    debit(draft, sender, payload.amount, "pool")
+    add_to_pool(draft, payload.task, payload.amount)
+    draft.emit(TaskFunded(payload.task, sender, payload.amount))
+
+
+def add_task(draft: Draft, task: TaskSpec) -> Hash:
+    """Write a new task and return its hash.
 
     Raises:
         InvalidTransaction: its name is taken, there are too many, or its tensor list is not in order.
@@ -94,6 +140,7 @@ def add_task(draft: Draft, task: TaskSpec) -> None:
     task_id = hash_of(task)
     draft.add_task(task_id, task)
     draft.emit(TaskCreated(task_id, task.name))
+    return task_id
 
 
 def _check_key(address: Address) -> None:

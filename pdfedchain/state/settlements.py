@@ -20,6 +20,7 @@ from pdfedchain.state.checkpoints import close
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.events import CheckpointAccepted, CheckpointRejected
 from pdfedchain.state.private import open_private_ballots
+from pdfedchain.state.rewards import pay_scorers
 from pdfedchain.state.view import LedgerView
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.ballot import Outcome
@@ -104,6 +105,7 @@ def _settle_one(draft: Draft, context: BlockContext, checkpoint: Checkpoint, agr
     task = _task_of(draft, checkpoint)
     reason = reason_against(agreed.outcome, task.ceilings)
     report = agreed.outcome if isinstance(agreed.outcome, ScoreReport) else None
+    pay_scorers(draft, checkpoint, agreed.agreeing)
     if reason is not None:
         reject(draft, context, replace(checkpoint, report=report), reason, agreed)
         return

@@ -3,7 +3,8 @@
 A block is executed in three steps.
 
 1. *What time brings.* Held checkpoints get their seed; submissions nobody could fetch are rejected, and so are those
-   without agreement at their deadline; windows of private ballots turn. No transaction can forestall this.
+   without agreement at their deadline; windows of private ballots turn, are
+   counted and rewarded; deposits of ballots that stayed sealed are burned. No transaction can forestall this.
 2. *Settlements.* The checkpoints listed by the proposer are settled as the state before the block says.
 3. *Transactions*, in order; each must succeed.
 
@@ -20,7 +21,9 @@ from pdfedchain.codec import decode
 from pdfedchain.crypto import StateTree
 from pdfedchain.errors import InputError, InvalidBlock, InvalidTransaction
 from pdfedchain.limits import NONCE_AHEAD_MAX, TRANSACTION_SIZE_BYTES_MAX
-from pdfedchain.state import ballots, checkpoints, participants, settlements
+from pdfedchain.state import ballots, checkpoints, participants, quarantine, settlements
+from pdfedchain.state.accounts import pay_fee
+from pdfedchain.state.bonds import advance_unopened
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.errors import NotYet
 from pdfedchain.state.private import advance_private_ballots
@@ -30,9 +33,12 @@ from pdfedchain.state.view import LedgerView
 from pdfedchain.types.block import BlockBody
 from pdfedchain.types.checkpoint import CheckpointStatus, RejectionReason
 from pdfedchain.types.transaction import (
+    Admit,
     CommitBallot,
     CreateTask,
+    FundTask,
     Have,
+    LiftQuarantine,
     Register,
     RevealBallot,
     SignedTransaction,
@@ -85,6 +91,7 @@ def begin_block(tree: StateTree, context: BlockContext) -> Draft:
         ):
             settlements.reject(draft, context, checkpoint, RejectionReason.DISAGREEMENT, None)
     advance_private_ballots(draft, context)
+    advance_unopened(draft, context)
     return draft
 
 
@@ -118,11 +125,18 @@ def apply_transaction(draft: Draft, context: BlockContext, signed: SignedTransac
     transaction = signed.transaction
     sender, payload = transaction.sender, transaction.payload
     _use_nonce(draft, transaction)
+    pay_fee(draft, context, signed)
     match payload:
         case Transfer():
             participants.transfer(draft, context, sender, payload)
         case Register():
             participants.register(draft, context, sender, payload)
+        case Admit():
+            participants.admit(draft, context, sender, payload)
+        case FundTask():
+            participants.fund_task(draft, context, sender, payload)
+        case LiftQuarantine():
+            quarantine.lift(draft, context, sender, payload)
         case CreateTask():
             participants.create_task(draft, context, sender, payload)
         case SubmitCheckpoint():

@@ -5,8 +5,10 @@ What lies under which key (addresses, hashes and CIDs in binary)::
     parameters                        LedgerParameters
     chain-parameters                  ChainParameters
     index                             LedgerIndex
+    totals                            Totals
     account/<address>                 Account; absent means balance and nonce zero
     participant/<address>             Participant
+    admission/<address>               Admission; absent once used
     task/<task hash>                  TaskSpec
     task-record/<task hash>           TaskRecord
     task-name/<name in UTF-8>         the task's hash, 32 bytes
@@ -15,6 +17,8 @@ What lies under which key (addresses, hashes and CIDs in binary)::
     digest/<weights digest>           the CID that holds the digest, 36 bytes
     ballot/<CID><kind>/<address>      Ballot; kind is "score" or "private"
     private/<CID>                     PrivateBallots; absent means closed
+    unopened/<CID>                    Unopened; absent when there is nothing to wait for
+    quarantine/<CID>                  Quarantine; absent unless quarantined
 
 All but three values are canonical encodings, so `Store.state_items` with a prefix lists them without a tree, and a
 Merkle proof of a key shows a typed value to those who hold nothing but a header.
@@ -31,12 +35,23 @@ from pdfedchain.ids import Address, Cid, Hash
 from pdfedchain.limits import STATE_VALUE_SIZE_BYTES_MAX
 from pdfedchain.types.ballot import Ballot, BallotKind
 from pdfedchain.types.checkpoint import Account, Checkpoint, Participant, TaskRecord
+from pdfedchain.types.economy import Totals
 from pdfedchain.types.genesis import ChainParameters
-from pdfedchain.types.ledger import LedgerIndex, LedgerParameters, OpenCount, PrivateBallots, PrivateWindow
+from pdfedchain.types.ledger import (
+    Admission,
+    LedgerIndex,
+    LedgerParameters,
+    OpenCount,
+    PrivateBallots,
+    PrivateWindow,
+    Quarantine,
+    Unopened,
+)
 from pdfedchain.types.task import TaskSpec
 
 __all__ = [
     "ACCOUNT_PREFIX",
+    "ADMISSION_PREFIX",
     "BALLOT_PREFIX",
     "CHAIN_PARAMETERS_KEY",
     "CHECKPOINT_PREFIX",
@@ -46,9 +61,12 @@ __all__ = [
     "PARAMETERS_KEY",
     "PARTICIPANT_PREFIX",
     "PRIVATE_PREFIX",
+    "QUARANTINE_PREFIX",
     "TASK_NAME_PREFIX",
     "TASK_PREFIX",
     "TASK_RECORD_PREFIX",
+    "TOTALS_KEY",
+    "UNOPENED_PREFIX",
     "LedgerView",
     "ballot_prefix",
 ]
@@ -56,8 +74,10 @@ __all__ = [
 PARAMETERS_KEY: Final = b"parameters"
 CHAIN_PARAMETERS_KEY: Final = b"chain-parameters"
 INDEX_KEY: Final = b"index"
+TOTALS_KEY: Final = b"totals"
 ACCOUNT_PREFIX: Final = b"account/"
 PARTICIPANT_PREFIX: Final = b"participant/"
+ADMISSION_PREFIX: Final = b"admission/"
 TASK_PREFIX: Final = b"task/"
 TASK_RECORD_PREFIX: Final = b"task-record/"
 TASK_NAME_PREFIX: Final = b"task-name/"
@@ -66,6 +86,8 @@ CHECKPOINT_PREFIX: Final = b"checkpoint/"
 DIGEST_PREFIX: Final = b"digest/"
 BALLOT_PREFIX: Final = b"ballot/"
 PRIVATE_PREFIX: Final = b"private/"
+UNOPENED_PREFIX: Final = b"unopened/"
+QUARANTINE_PREFIX: Final = b"quarantine/"
 
 T = TypeVar("T")
 
@@ -110,6 +132,11 @@ class LedgerView:
         """The lists of what must be looked at in every block."""
         return self._always(LedgerIndex, INDEX_KEY)
 
+    @property
+    def totals(self) -> Totals:
+        """Sums over the whole ledger."""
+        return self._always(Totals, TOTALS_KEY)
+
     def account(self, address: Address) -> Account:
         """An account; one nobody has used has balance and nonce zero."""
         return self._read(Account, ACCOUNT_PREFIX + address) or Account(0, 0)
@@ -117,6 +144,10 @@ class LedgerView:
     def participant(self, address: Address) -> Participant | None:
         """A registered participant."""
         return self._read(Participant, PARTICIPANT_PREFIX + address)
+
+    def admission(self, address: Address) -> Admission | None:
+        """An authority's word that this account may register, not used yet."""
+        return self._read(Admission, ADMISSION_PREFIX + address)
 
     def task(self, task: Hash) -> TaskSpec | None:
         """What a task pins; ``task`` is the hash of its `TaskSpec`."""
@@ -178,3 +209,11 @@ class LedgerView:
         """What may be done with private ballots on a checkpoint."""
         ballots = self.private_ballots(checkpoint)
         return PrivateWindow.CLOSED if ballots is None else ballots.window
+
+    def unopened(self, checkpoint: Cid) -> Unopened | None:
+        """Whose sealed scores of a settled checkpoint may still be opened."""
+        return self._read(Unopened, UNOPENED_PREFIX + checkpoint)
+
+    def quarantine(self, checkpoint: Cid) -> Quarantine | None:
+        """Why a checkpoint is quarantined."""
+        return self._read(Quarantine, QUARANTINE_PREFIX + checkpoint)

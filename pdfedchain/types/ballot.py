@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pdfedchain.codec import canonical
 from pdfedchain.crypto import hash_of
-from pdfedchain.ids import Address, Cid, Hash, Height, Name, Size, TimeMs
+from pdfedchain.ids import Address, Cid, Hash, Height, Name, Size, TimeMs, UInt
 from pdfedchain.limits import SALT_SIZE_BYTES_MAX, SALT_SIZE_BYTES_MIN
 from pdfedchain.types.score import ScoreReport, Unscorable
 
@@ -52,7 +52,12 @@ def commitment_of(
 @canonical("pdfed/ballot/v1")
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """One voter's ballot as the ledger keeps it; ``report`` is ``None`` until it is revealed."""
+    """One voter's ballot as the ledger keeps it.
+
+    Attributes:
+        report: ``None`` until it is revealed.
+        deposit: units that the voter has locked; zero once it is revealed or the deposit is forfeited.
+    """
 
     checkpoint: Cid
     kind: BallotKind
@@ -62,3 +67,4 @@ class Ballot:
     committed_time_ms: TimeMs
     report: Outcome | None
     revealed_height: Height | None
+    deposit: UInt = 0

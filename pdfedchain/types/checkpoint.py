@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from pdfedchain.codec import canonical
 from pdfedchain.ids import Address, Cid, Hash, Height, Name, Size, TimeMs, UInt
@@ -12,13 +12,24 @@ from pdfedchain.limits import AUTHORITIES_MAX, PARENTS_MAX, TEXT_LENGTH_MAX
 from pdfedchain.types.score import ScoreReport
 from pdfedchain.types.transaction import TrainingClaim
 
-__all__ = ["Account", "Checkpoint", "CheckpointStatus", "Participant", "RejectionReason", "TaskRecord"]
+__all__ = [
+    "NO_DATA_COMMITMENT",
+    "Account",
+    "Checkpoint",
+    "CheckpointStatus",
+    "Participant",
+    "RejectionReason",
+    "TaskRecord",
+]
+
+#: `Participant.data_commitment` of somebody whom genesis registers before it knows any data.
+NO_DATA_COMMITMENT: Final = Hash(bytes(32))
 
 
 class CheckpointStatus(enum.StrEnum):
     """Where a checkpoint is in its life (PDFed ledger, in this order).
 
-    ``QUEUED -> SUBMITTED -> HELD -> SCORING -> ACCEPTED | REJECTED``
+    ``QUEUED -> SUBMITTED -> HELD -> SCORING -> ACCEPTED | REJECTED``, and ``ACCEPTED <-> QUARANTINED``.
     """
 
     #: Waits until fewer checkpoints of the task are in scoring.
@@ -31,6 +42,8 @@ class CheckpointStatus(enum.StrEnum):
     SCORING = "scoring"
     ACCEPTED = "accepted"
     REJECTED = "rejected"
+    #: Accepted, but private ballots found too much memorised: neither a parent nor rewarded, until authorities lift it.
+    QUARANTINED = "quarantined"
 
 
 class RejectionReason(enum.StrEnum):
@@ -79,12 +92,20 @@ class Participant:
 class TaskRecord:
     """What changes about a task; the `TaskSpec` itself never does.
 
-    ``queue`` and ``open`` hold checkpoints in order of submission.
+    Attributes:
+        queue, open: checkpoints in order of submission.
+        best: the accepted checkpoint with the lowest QN, the first of equals.
+        pool: units that rewards are paid from.
+        confirmed: the best of those whose private ballots are closed and did not quarantine it.
+        baseline_micro: QN that the next improvement is measured from; ``None`` before the first one.
     """
 
     queue: Annotated[tuple[Cid, ...], Size(10_000)]
     open: Annotated[tuple[Cid, ...], Size(10_000)]
     best: Cid | None
+    pool: UInt = 0
+    confirmed: Cid | None = None
+    baseline_micro: UInt | None = None
 
 
 @canonical("pdfed/checkpoint/v1")
@@ -100,6 +121,7 @@ class Checkpoint:
         commitments: how many of the electorate have sealed a score.
         reveal_height: height at which revealing opened (a quorum of commitments was final).
         report: the settled components; ``None`` unless scored.
+        bond: units that the author has locked; zero once settled.
     """
 
     weights: Cid
@@ -124,3 +146,4 @@ class Checkpoint:
     reveal_height: Height | None
     report: ScoreReport | None
     settled_height: Height | None
+    bond: UInt = 0

@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pdfedchain.codec import canonical
-from pdfedchain.ids import Address, Cid, Hash, Height, Size, TimeMs, UInt
+from pdfedchain.ids import Address, Cid, Hash, Height, Name, Size, TimeMs, UInt
 from pdfedchain.limits import (
+    AUTHORITIES_MAX,
     GENESIS_ALLOCATIONS_MAX,
     GENESIS_TASKS_MAX,
+    PRIVATE_VOTERS_MAX,
     PRIVATE_WINDOWS_MAX,
     SETTLEMENTS_PER_BLOCK_MAX,
     TASKS_MAX,
+    UNOPENED_MAX,
 )
 from pdfedchain.types.parameters import Deadline, LedgerParameters
 from pdfedchain.types.task import TaskSpec
 from pdfedchain.types.transaction import Register
 
 __all__ = [
+    "Admission",
     "Allocation",
     "Deadline",
     "GenesisParticipant",
@@ -29,7 +33,10 @@ __all__ = [
     "OpenCount",
     "PrivateBallots",
     "PrivateWindow",
+    "Quarantine",
     "Settlements",
+    "TaskPool",
+    "Unopened",
 ]
 
 
@@ -39,6 +46,15 @@ class Allocation:
     """Initial balance of an account."""
 
     address: Address
+    amount: UInt
+
+
+@canonical("pdfed/task-pool/v1")
+@dataclass(frozen=True, slots=True)
+class TaskPool:
+    """Units that genesis puts into the pool of one of its tasks, by the task's name."""
+
+    task: Name
     amount: UInt
 
 
@@ -60,6 +76,7 @@ class LedgerGenesis:
     allocations: Annotated[tuple[Allocation, ...], Size(GENESIS_ALLOCATIONS_MAX)]
     participants: Annotated[tuple[GenesisParticipant, ...], Size(GENESIS_ALLOCATIONS_MAX)]
     tasks: Annotated[tuple[TaskSpec, ...], Size(GENESIS_TASKS_MAX)]
+    pools: Annotated[tuple[TaskPool, ...], Size(GENESIS_TASKS_MAX)] = ()
 
 
 @canonical("pdfed/settlements/v1")
@@ -84,11 +101,50 @@ class PrivateWindow(enum.StrEnum):
 @canonical("pdfed/private-ballots/v1")
 @dataclass(frozen=True, slots=True)
 class PrivateBallots:
-    """The window of private ballots on one accepted checkpoint; deleted when it closes."""
+    """The window of private ballots on one accepted checkpoint; deleted when it closes.
+
+    ``voters`` have sealed one, in order of sealing.
+    """
 
     window: PrivateWindow
     since_height: Height
     since_time_ms: TimeMs
+    voters: Annotated[tuple[Address, ...], Size(PRIVATE_VOTERS_MAX)] = ()
+
+
+@canonical("pdfed/unopened/v1")
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """A settled checkpoint's sealed scores that may still be opened; deleted when all are, or it is too late."""
+
+    voters: Annotated[tuple[Address, ...], Size(AUTHORITIES_MAX)]
+    since_height: Height
+    since_time_ms: TimeMs
+
+
+@canonical("pdfed/quarantine/v1")
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Why a checkpoint is quarantined, and which authorities want it lifted; deleted when it is.
+
+    Attributes:
+        voters: private ballots revealed.
+        above: how many of them exceed the task's ceiling of R_C.
+    """
+
+    voters: UInt
+    above: UInt
+    since_height: Height
+    lifted_by: Annotated[tuple[Address, ...], Size(AUTHORITIES_MAX)]
+
+
+@canonical("pdfed/admission/v1")
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """An authority's word that somebody may register; used up by the registration."""
+
+    authority: Address
+    height: Height
 
 
 @canonical("pdfed/open-count/v1")
@@ -107,7 +163,9 @@ class LedgerIndex:
     Attributes:
         tasks: in order of creation.
         private: accepted checkpoints whose private ballots are not closed yet, in order of acceptance.
+        unopened: settled checkpoints that have an `Unopened`, in order of settlement.
     """
 
     tasks: Annotated[tuple[Hash, ...], Size(TASKS_MAX)]
     private: Annotated[tuple[Cid, ...], Size(PRIVATE_WINDOWS_MAX)]
+    unopened: Annotated[tuple[Cid, ...], Size(UNOPENED_MAX)] = ()

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pdfedchain.codec import canonical
-from pdfedchain.ids import Range
+from pdfedchain.ids import Range, UInt
+from pdfedchain.limits import PRIVATE_VOTERS_MAX
+from pdfedchain.types.economy import FREE, Economy
 
 __all__ = ["Deadline", "LedgerParameters"]
 
@@ -33,11 +35,15 @@ class LedgerParameters:
     """Rules of one ledger.
 
     Attributes:
-        open_registration: anybody may register; otherwise only authorities (and those in genesis) are admitted.
+        open_registration: anybody may register; otherwise only authorities and whoever one of them has admitted.
         have: for a quorum of authorities to hold the weights.
         scoring: from the seed to a settlement; then the checkpoint is rejected as a disagreement.
         private_commit: window after acceptance in which participants seal private ballots.
         private_reveal: window after that in which they open them.
+        late_reveal: after a settlement, for electors to open what they have sealed and lose no deposit.
+        quarantine_voters_min: fewer revealed private ballots quarantine nothing. With four, no single one can.
+        open_registrations_max: participants that nobody admitted; further ones need an admission.
+        economy: what submissions, ballots and transactions cost.
     """
 
     open_registration: bool
@@ -45,3 +51,7 @@ class LedgerParameters:
     scoring: Deadline
     private_commit: Deadline
     private_reveal: Deadline
+    late_reveal: Deadline = Deadline(10, 60_000)
+    quarantine_voters_min: Annotated[int, Range(1, PRIVATE_VOTERS_MAX)] = 4
+    open_registrations_max: UInt = 10_000
+    economy: Economy = FREE

@@ -132,6 +132,24 @@ class ScoreReport:
         product = self.v_c_micro * self.v_a_micro * self.confirmed * novelty_weight
         return (self.fid_micro * MICRO * self.n + product) // (2 * MICRO * self.n)
 
+    def coarse(self) -> ScoreReport:
+        """What of a report on private images may be told (`BallotKind.PRIVATE`); ``coarse`` of that is itself.
+
+        Counts are rounded down to multiples of 5, so fewer than 5 are hidden; V_A and V_C to multiples of 0.05, and
+        to zero beside a count of zero; FID to two decimal digits; the hash is zero.
+        """
+        checked, confirmed = self.checked // 5 * 5, self.confirmed // 5 * 5
+        fid_step = 10 ** max(len(str(self.fid_micro)) - 2, 0)
+        return ScoreReport(
+            n=self.n,
+            checked=checked,
+            confirmed=confirmed,
+            v_a_micro=self.v_a_micro // 50_000 * 50_000 if checked else 0,
+            v_c_micro=self.v_c_micro // 50_000 * 50_000 if confirmed else 0,
+            fid_micro=self.fid_micro // fid_step * fid_step,
+            images_hash=Hash(bytes(32)),
+        )
+
     @property
     def r_c_micro(self) -> int:
         """R_C in millionths, rounded down."""

@@ -8,6 +8,7 @@ from typing import Annotated
 from pdfedchain.codec import canonical
 from pdfedchain.ids import Cid, Hash, Name, Range, Size, UInt
 from pdfedchain.limits import CONFIG_LENGTH_MAX, TENSOR_RANK_MAX, TENSORS_MAX
+from pdfedchain.types.economy import UNREWARDED, Rewards
 from pdfedchain.types.score import ScoringSpec
 
 __all__ = ["Ceilings", "ModelSpec", "TaskSpec", "TensorSpec"]
@@ -84,3 +85,4 @@ class TaskSpec:
     open_per_account_max: Annotated[int, Range(1, 1_000)]
     #: Submissions of the task that may be in scoring at once; further ones wait in the queue.
     scoring_at_once_max: Annotated[int, Range(1, 1_000)]
+    rewards: Rewards = UNREWARDED

@@ -19,9 +19,12 @@ from pdfedchain.types.score import ScoreReport, Unscorable
 from pdfedchain.types.task import TaskSpec
 
 __all__ = [
+    "Admit",
     "CommitBallot",
     "CreateTask",
+    "FundTask",
     "Have",
+    "LiftQuarantine",
     "Payload",
     "Register",
     "RevealBallot",
@@ -72,9 +75,35 @@ class Register:
 @canonical("pdfed/tx/create-task/v1")
 @dataclass(frozen=True, slots=True)
 class CreateTask:
-    """Deploy a task; authorities only."""
+    """Deploy a task; authorities only. ``pool`` units of the sender's are what it pays rewards from."""
 
     task: TaskSpec
+    pool: UInt = 0
+
+
+@canonical("pdfed/tx/fund-task/v1")
+@dataclass(frozen=True, slots=True)
+class FundTask:
+    """Put units into the pool that a task pays rewards from; anybody may, nobody gets them back."""
+
+    task: Hash
+    amount: Annotated[int, Range(1, 2**63 - 1)]
+
+
+@canonical("pdfed/tx/admit/v1")
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """An authority's word that somebody may register."""
+
+    participant: Address
+
+
+@canonical("pdfed/tx/lift-quarantine/v1")
+@dataclass(frozen=True, slots=True)
+class LiftQuarantine:
+    """An authority holds a quarantine for unfounded; a quorum of them ends it."""
+
+    checkpoint: Cid
 
 
 @canonical("pdfed/training-claim/v1")
@@ -138,7 +167,18 @@ class RevealBallot:
     salt: Salt
 
 
-Payload = Transfer | Register | CreateTask | SubmitCheckpoint | Have | CommitBallot | RevealBallot
+Payload = (
+    Transfer
+    | Register
+    | Admit
+    | CreateTask
+    | FundTask
+    | SubmitCheckpoint
+    | Have
+    | CommitBallot
+    | RevealBallot
+    | LiftQuarantine
+)
 
 
 @canonical("pdfed/transaction/v1")

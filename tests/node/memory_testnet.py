@@ -127,7 +127,7 @@ def _parts(
         roles=roles,
         strategy=strategy_named("best-of-others"),
         data=home / "private",
-        data_commitment=Hash(bytes([index]) * 32),
+        data_commitment=Hash(bytes([index + 1]) * 32),
         private=home / "private",
         steps=10,
         batch_size=4,

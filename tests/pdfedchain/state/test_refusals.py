@@ -266,7 +266,7 @@ def test_a_commitment_cannot_be_copied_by_another_voter() -> None:
 
 def private(world: World, key: SigningKey, *, opening: bool = False) -> tuple[SigningKey, Payload]:
     make = world.opening if opening else world.commitment
-    return make("one", key, GOOD, kind=BallotKind.PRIVATE)
+    return make("one", key, GOOD.coarse(), kind=BallotKind.PRIVATE)
 
 
 def test_private_ballots_are_sealed_then_opened_in_their_windows() -> None:
@@ -281,7 +281,7 @@ def test_private_ballots_are_sealed_then_opened_in_their_windows() -> None:
     world.block(private(world, VOTER, opening=True))
     ballot = world.view.ballot(cid_of("one"), BallotKind.PRIVATE, VOTER.address)
     assert ballot is not None
-    assert ballot.report == GOOD
+    assert ballot.report == GOOD.coarse()
     for _ in range(3):
         world.block(advance_ms=5_000)
     assert refusal(world, *private(world, AUTHORITY, opening=True)).rule == "window-closed"
@@ -289,7 +289,7 @@ def test_private_ballots_are_sealed_then_opened_in_their_windows() -> None:
 
 def test_a_private_report_may_rest_on_fewer_images() -> None:
     world = accepted()
-    report = varied(n=50)
+    report = varied(n=50).coarse()
     world.block(world.commitment("one", VOTER, report, kind=BallotKind.PRIVATE))
     for _ in range(4):
         world.block(advance_ms=5_000)
