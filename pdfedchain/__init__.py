@@ -25,12 +25,15 @@ if TYPE_CHECKING:
         NotFound,
         NotYet,
         PdfedError,
+        Pruned,
         SignatureError,
         StateError,
         UsageError,
         WouldDoubleSign,
     )
     from pdfedchain.ids import Address, Cid, Hash
+    from pdfedchain.light import LightClient, LightError, ProvenState, verify_bundle
+    from pdfedchain.proving import light_bundle
     from pdfedchain.state import Ledger, LedgerView
     from pdfedchain.store.interface import Store
     from pdfedchain.store.memory import MemoryStore
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from pdfedchain.types.block import Block, BlockBody, FinalBlock, Header
     from pdfedchain.types.event import Event, StoredEvent
     from pdfedchain.types.genesis import ChainParameters, Genesis
+    from pdfedchain.types.light import LightBundle
 
 __all__ = [
     "Address",
@@ -64,13 +68,18 @@ __all__ = [
     "Judgement",
     "Ledger",
     "LedgerView",
+    "LightBundle",
+    "LightClient",
+    "LightError",
     "MemoryStore",
     "NotFound",
     "NotYet",
     "PdfedError",
     "Problem",
     "ProblemKind",
+    "ProvenState",
     "ProvenValue",
+    "Pruned",
     "SignatureError",
     "SigningKey",
     "SqliteStore",
@@ -87,8 +96,10 @@ __all__ = [
     "encode",
     "from_plain",
     "hash_of",
+    "light_bundle",
     "single_genesis",
     "to_plain",
+    "verify_bundle",
     "verify_chain",
 ]
 
@@ -107,12 +118,15 @@ _HOMES = {
         "NotFound",
         "NotYet",
         "PdfedError",
+        "Pruned",
         "SignatureError",
         "StateError",
         "UsageError",
         "WouldDoubleSign",
     ],
     "pdfedchain.ids": ["Address", "Cid", "Hash"],
+    "pdfedchain.light": ["LightClient", "LightError", "ProvenState", "verify_bundle"],
+    "pdfedchain.proving": ["light_bundle"],
     "pdfedchain.state": ["Ledger", "LedgerView"],
     "pdfedchain.store.interface": ["Store"],
     "pdfedchain.store.memory": ["MemoryStore"],
@@ -121,6 +135,7 @@ _HOMES = {
     "pdfedchain.types.block": ["Block", "BlockBody", "FinalBlock", "Header"],
     "pdfedchain.types.event": ["Event", "StoredEvent"],
     "pdfedchain.types.genesis": ["ChainParameters", "Genesis"],
+    "pdfedchain.types.light": ["LightBundle"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

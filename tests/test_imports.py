@@ -27,8 +27,9 @@ LAYERS = {
     "store": 6,
     "light": 6,
     "audit": 7,
-    "chain": 7,
-    "testing": 8,
+    "proving": 7,
+    "chain": 8,
+    "testing": 9,
 }
 #: What a package may import from outside, beside the standard library and itself.
 OUTSIDE = {

@@ -63,10 +63,11 @@ _UNKNOWN: Final[Any] = object()
 class Draft(LedgerView):
     """A view that can be written to. `tree` is the state it started from; what was written since lies above it."""
 
-    __slots__ = ("_attempts", "_changes", "_events", "_undo", "_values", "subjects")
+    __slots__ = ("_attempts", "_before", "_changes", "_events", "_undo", "_values", "subjects")
 
     def __init__(self, tree: StateTree) -> None:
         super().__init__(tree)
+        self._before = tree
         #: Decoded values of keys read or written, ``None`` for absent ones.
         self._values: dict[bytes, Any] = {}
         #: Encoded values of keys written, ``None`` for erased ones.
@@ -96,7 +97,7 @@ class Draft(LedgerView):
 
     def commit(self) -> StateTree:
         """The state with everything that was written."""
-        return self.tree.update(self._changes)
+        return self._before.update(self._changes)
 
     def _read(self, cls: type[T], key: bytes) -> T | None:
         value: T | None = self._values.get(key, _UNKNOWN)

@@ -27,10 +27,9 @@ Merkle proof of a key shows a typed value to those who hold nothing but a header
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from pdfedchain.codec import decode
-from pdfedchain.crypto import StateTree
 from pdfedchain.ids import Address, Cid, Hash
 from pdfedchain.limits import STATE_VALUE_SIZE_BYTES_MAX
 from pdfedchain.types.ballot import Ballot, BallotKind
@@ -68,6 +67,7 @@ __all__ = [
     "TOTALS_KEY",
     "UNOPENED_PREFIX",
     "LedgerView",
+    "Readable",
     "ballot_prefix",
 ]
 
@@ -97,12 +97,20 @@ def ballot_prefix(checkpoint: Cid, kind: BallotKind) -> bytes:
     return BALLOT_PREFIX + checkpoint + kind.value.encode() + b"/"
 
 
+class Readable(Protocol):
+    """A state, or what is known of one: `StateTree`, `pdfedchain.light.ProvenState`."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, ``None`` for none."""
+        ...
+
+
 class LedgerView:
-    """Reads one immutable state tree."""
+    """Reads one immutable state."""
 
     __slots__ = ("tree",)
 
-    def __init__(self, tree: StateTree) -> None:
+    def __init__(self, tree: Readable) -> None:
         self.tree = tree
 
     def _read(self, cls: type[T], key: bytes) -> T | None:
