@@ -154,7 +154,7 @@ class Chain:
         self._ahead_ms = 0
         # The replica's time stands still but in `produce`: no heartbeat of its own makes a block nobody asked for.
         self._replica_time_ms = 0
-        self._waiting: list[bytes] = []
+        self._waiting: dict[bytes, None] = {}
         self._replica = Replica(
             application=application,
             store=store,
@@ -272,8 +272,7 @@ class Chain:
         if not 0 < len(transaction) <= TRANSACTION_SIZE_BYTES_MAX:
             raise InputError(f"a transaction has 1 to {TRANSACTION_SIZE_BYTES_MAX} bytes, not {len(transaction)}")
         self._check(transaction)
-        if transaction not in self._waiting:
-            self._waiting.append(transaction)
+        self._waiting.setdefault(transaction)
         return transaction_hash(transaction)
 
     def produce(self) -> FinalBlock:
@@ -289,14 +288,14 @@ class Chain:
         assert len(committed) == 1, "one authority decides alone and at once"
         final = committed[0].final
         included = set(final.block.body.transactions)
-        self._waiting = [data for data in self._waiting if data not in included and self._may_succeed(data)]
+        self._waiting = {data: None for data in self._waiting if data not in included and self._may_succeed(data)}
         return final
 
     def _check(self, transaction: bytes) -> None:
         position = self._replica.position
         context = position.context(round_=0, time_ms=self._time_ms(), proposer=self._key.address)
         try:
-            self._application.check(self.state, context, transaction)
+            self._application.check(position.state, context, transaction)
         except NotYet:
             # Only the embedding program submits here: what may succeed later waits, unbounded.
             return
@@ -326,7 +325,7 @@ class Chain:
             raise UsageError("only a chain in memory can be forked")
         twin = Chain(self._store.copy(), self._key, self._application, self._clock)
         twin._ahead_ms = self._ahead_ms
-        twin._waiting = list(self._waiting)
+        twin._waiting = dict(self._waiting)
         return twin
 
     def _time_ms(self) -> int:

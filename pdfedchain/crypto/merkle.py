@@ -79,9 +79,11 @@ class StateProof:
 class StateTree:
     """An immutable key-value map. `put`, `delete` and `update` return a new tree; the old one stays as it was."""
 
-    __slots__ = ("_origin", "_root")
+    __slots__ = ("_origin", "_root", "decoded")
 
     def __init__(self) -> None:
+        #: Room for those who read to keep what they made of the values, by key; the tree does not look at it.
+        self.decoded: dict[bytes, Any] = {}
         self._root: _Node = None
         #: Root of the tree this one was made from, and what was changed, for `changes_since`.
         self._origin: tuple[_Node, list[tuple[bytes, bytes | None]]] | None = None

@@ -53,11 +53,10 @@ from pdfedchain.types.task import TaskSpec
 
 __all__ = ["Draft"]
 
-
 T = TypeVar("T")
 
-#: Nothing is known about a key; ``None`` is what an absent key holds.
-_UNKNOWN: Final[Any] = object()
+#: ``None`` is what an erased key holds.
+_UNWRITTEN: Final[Any] = object()
 
 
 class Draft(LedgerView):
@@ -68,9 +67,8 @@ class Draft(LedgerView):
     def __init__(self, tree: StateTree) -> None:
         super().__init__(tree)
         self._before = tree
-        #: Decoded values of keys read or written, ``None`` for absent ones.
+        #: What was written, as it is read again, and encoded; ``None`` for what was erased.
         self._values: dict[bytes, Any] = {}
-        #: Encoded values of keys written, ``None`` for erased ones.
         self._changes: dict[bytes, bytes | None] = {}
         #: Key, and what the two above held, of every write inside an attempt.
         self._undo: list[tuple[bytes, Any, Any]] = []
@@ -100,27 +98,25 @@ class Draft(LedgerView):
         return self._before.update(self._changes)
 
     def _read(self, cls: type[T], key: bytes) -> T | None:
-        value: T | None = self._values.get(key, _UNKNOWN)
-        if value is _UNKNOWN:
-            value = self._values[key] = super()._read(cls, key)
-        return value
+        value: T | None = self._values.get(key, _UNWRITTEN)
+        return super()._read(cls, key) if value is _UNWRITTEN else value
 
     def _read_bytes(self, key: bytes) -> bytes | None:
-        data: bytes | None = self._changes.get(key, _UNKNOWN)
-        return super()._read_bytes(key) if data is _UNKNOWN else data
+        data: bytes | None = self._changes.get(key, _UNWRITTEN)
+        return super()._read_bytes(key) if data is _UNWRITTEN else data
 
     def _write(self, key: bytes, value: Any) -> None:
         self._set(key, encode(value), value)
 
     def _write_bytes(self, key: bytes, data: bytes) -> None:
-        self._set(key, data, _UNKNOWN)
+        self._set(key, data, data)
 
     def _erase(self, key: bytes) -> None:
         self._set(key, None, None)
 
     def _set(self, key: bytes, data: bytes | None, value: Any) -> None:
         if self._attempts:
-            self._undo.append((key, self._changes.get(key, _UNKNOWN), self._values.get(key, _UNKNOWN)))
+            self._undo.append((key, self._changes.get(key, _UNWRITTEN), self._values.get(key, _UNWRITTEN)))
         self._changes[key] = data
         self._values[key] = value
 
@@ -248,7 +244,7 @@ class _Attempt:
 
 
 def _restore(values: dict[bytes, Any], key: bytes, value: Any) -> None:
-    if value is _UNKNOWN:
-        values.pop(key, None)
+    if value is _UNWRITTEN:
+        del values[key]
     else:
         values[key] = value

@@ -1,8 +1,8 @@
 """The federated-learning ledger as an `Application`.
 
-`Ledger` itself remembers three things, and none is chain state: how to ask for this node's own scores, which
-settlements have failed lately, so that a dispute costs one round now and then and not every round 0, and which
-signatures it has verified.
+`Ledger` itself remembers four things, and none is chain state: how to ask for this node's own scores, which
+settlements have failed lately, so that a dispute costs one round now and then and not every round 0, which
+signatures it has verified, and what the last block came to, since a proposer executes its own block again and again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pdfedchain.state import settlements
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.errors import NotYet
 from pdfedchain.state.genesis import genesis_tree
+from pdfedchain.state.subjects import subjects_of
 from pdfedchain.state.transition import apply_transaction, begin_block, execute_body, open_transaction
 from pdfedchain.state.verified import VerifiedTransactions
 from pdfedchain.state.view import LedgerView
@@ -62,6 +63,7 @@ class Ledger:
         self._own_results = own_results
         self._backoffs: dict[Cid, tuple[int, int]] = {}
         self._verified = VerifiedTransactions()
+        self._last: tuple[StateTree, BlockContext, BlockBody, Execution] | None = None
 
     def genesis_state(self, genesis: Genesis) -> StateTree:
         return genesis_tree(genesis, application=self.name, version=self.version)
@@ -79,11 +81,16 @@ class Ledger:
         draft = begin_block(state, context)
         settlements.settle(draft, LedgerView(state), context, settled)
         transactions = _choose(draft, context, candidates, self._verified)
-        return BlockBody(transactions, encode(Settlements(settled)) if settled else b"")
+        body = BlockBody(transactions, encode(Settlements(settled)) if settled else b"")
+        # Choosing has executed it.
+        self._last = state, context, body, _execution(draft, context)
+        return body
 
     def execute(self, state: StateTree, context: BlockContext, body: BlockBody) -> Execution:
-        draft = execute_body(state, context, body, self._verified)
-        return Execution(draft.commit(), draft.events, context.authorities, tuple(draft.subjects))
+        if self._last is None or self._last[0] is not state or self._last[1:3] != (context, body):
+            draft = execute_body(state, context, body, self._verified)
+            self._last = state, context, body, _execution(draft, context)
+        return self._last[3]
 
     def judge(self, state: StateTree, context: BlockContext, body: BlockBody) -> Judgement:
         view = LedgerView(state)
@@ -133,6 +140,10 @@ class Ledger:
         return worth[:SETTLEMENTS_PER_BLOCK_MAX]
 
 
+def _execution(draft: Draft, context: BlockContext) -> Execution:
+    return Execution(draft.commit(), draft.events, context.authorities, tuple(draft.subjects))
+
+
 def _body_size_bytes_max(draft: Draft) -> int:
     return draft.chain_parameters.block_size_bytes_max - _BLOCK_OVERHEAD_SIZE_BYTES
 
@@ -173,6 +184,7 @@ def _choose(
             except InputError:
                 break
             chosen.append(data)
+            draft.subjects.append(subjects_of(signed))
             size_bytes += needed
             data, signed = waiting.pop((sender, nonce + 1), (None, signed))
     return tuple(chosen)

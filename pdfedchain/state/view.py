@@ -27,9 +27,10 @@ Merkle proof of a key shows a typed value to those who hold nothing but a header
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from pdfedchain.codec import decode
+from pdfedchain.crypto import StateTree
 from pdfedchain.ids import Address, Cid, Hash
 from pdfedchain.limits import STATE_VALUE_SIZE_BYTES_MAX
 from pdfedchain.types.ballot import Ballot, BallotKind
@@ -108,14 +109,20 @@ class Readable(Protocol):
 class LedgerView:
     """Reads one immutable state."""
 
-    __slots__ = ("tree",)
+    __slots__ = ("_decoded", "tree")
 
     def __init__(self, tree: Readable) -> None:
         self.tree = tree
+        # Checked, proposed and executed on one state, a transaction has its accounts decoded once.
+        self._decoded: dict[bytes, Any] = tree.decoded if isinstance(tree, StateTree) else {}
 
     def _read(self, cls: type[T], key: bytes) -> T | None:
-        data = self._read_bytes(key)
-        return None if data is None else decode(cls, data, size_bytes_max=STATE_VALUE_SIZE_BYTES_MAX)
+        value: T | None = self._decoded.get(key)
+        if value is None:
+            data = self.tree.get(key)
+            if data is not None:
+                value = self._decoded[key] = decode(cls, data, size_bytes_max=STATE_VALUE_SIZE_BYTES_MAX)
+        return value
 
     def _read_bytes(self, key: bytes) -> bytes | None:
         return self.tree.get(key)

@@ -9,8 +9,10 @@ from pdfedchain.codec import decode
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import InvalidBlock
 from pdfedchain.ids import Cid
+from pdfedchain.state.ledger import Ledger
 from pdfedchain.state.view import ACCOUNT_PREFIX, CHECKPOINT_PREFIX
 from pdfedchain.types.ballot import BallotKind
+from pdfedchain.types.block import BlockBody
 from pdfedchain.types.checkpoint import Account, Checkpoint, CheckpointStatus, RejectionReason
 from pdfedchain.types.transaction import Have, Payload, Transfer
 from tests.pdfedchain.ledger_world import GOOD, World, cid_of, key_of, offer, registration, varied
@@ -127,6 +129,28 @@ def test_whatever_is_sent_no_refusal_changes_anything_and_no_balance_is_lost(dat
                 assert world.state.root == root
         assert balances(world) == issued
         check_step(before, world)
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_what_a_proposer_executed_while_choosing_is_what_everybody_executes(data: st.DataObject) -> None:
+    world = World(3)
+    if data.draw(st.booleans(), label="with an accepted checkpoint"):
+        world.accept("one")
+    for _ in range(data.draw(st.integers(1, 8), label="blocks")):
+        push(world, data.draw(names))
+        candidates = [world.sign(*data.draw(payloads(world))) for _ in range(data.draw(st.integers(0, 6)))]
+        before, context = world.state, world.context()
+        body = world.ledger.propose(before, context, candidates)
+        own, other = (ledger.execute(before, context, body) for ledger in (world.ledger, Ledger()))
+        assert (own.state.root, own.events, own.next_authorities, own.transaction_subjects) == (
+            other.state.root,
+            other.events,
+            other.next_authorities,
+            other.transaction_subjects,
+        )
+        assert dict(own.state.items()) == dict(other.state.items())
+        assert world.ledger.execute(before, context, BlockBody((), b"")).state.root == world.block().state.root
 
 
 @given(
