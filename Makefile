@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test e2e lint bench fuzz clean
+.PHONY: help setup demo test e2e lint bench fuzz clean sim
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+sim: setup ## ten thousand simulated chains with faults and liars; goes on where it was stopped
+	nice -n 10 $(BIN)/python -m pdfedchain.testing.campaign
 
 bench: setup ## measured figures of this machine
 	$(BIN)/pdfed bench chain

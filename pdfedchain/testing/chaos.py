@@ -22,11 +22,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pdfedchain.application import Judgement
+from pdfedchain.errors import UsageError
 from pdfedchain.testing.byzantine import HARMLESS, LIARS, Actor, ForcesNil, Silent, Situation
 from pdfedchain.testing.counter import CounterApplication
 from pdfedchain.testing.invariants import InvariantBroken
 from pdfedchain.testing.network import Links
-from pdfedchain.testing.simulator import Simulator
+from pdfedchain.testing.simulator import START_MS, Simulator
 from pdfedchain.types.genesis import ChainParameters
 
 __all__ = ["HEIGHTS_AFTER", "LIMIT_MS", "Outcome", "run_chaos", "run_overload"]
@@ -124,9 +125,12 @@ def run_overload(
     """Run one seed with more than f liars that cannot fork a chain.
 
     Raises:
+        UsageError: ``size`` is 1.
         InvariantBroken: safety broke, blocks became final without enough nodes that vote, or ``heights_after`` more
             did not come within ``limit_ms`` of the liars' reform.
     """
+    if size < 2:
+        raise UsageError("where all nodes lie there is nothing to check; have two or more")
     with _replayable(seed, size, " --overload"):
         draw = random.Random(f"overload {seed} {size}")  # noqa: S311 - a seed is a run
         chosen = draw.sample(range(size), draw.randint((size - 1) // 3 + 1, size - 1))
@@ -232,7 +236,7 @@ def _disturb(simulator: Simulator, draw: random.Random, what: str, index: int, s
 
 
 def _peace(simulator: Simulator, opinions: list[_Opinions], *, heights_after: int, limit_ms: int) -> Outcome:
-    chaos, started_ms = simulator.height, simulator.now_ms
+    chaos = simulator.height
     simulator.heal()
     simulator.network.links = Links(delay_ms=(1, 50), loss=0.01)
     for node in simulator.nodes:
@@ -247,7 +251,7 @@ def _peace(simulator: Simulator, opinions: list[_Opinions], *, heights_after: in
         height_in_chaos=chaos,
         height=simulator.height,
         audit=simulator.audit(),
-        duration_ms=simulator.now_ms - started_ms,
+        duration_ms=simulator.now_ms - START_MS,
         events=simulator.events,
         counts=dict(simulator.counts),
     )

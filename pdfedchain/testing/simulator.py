@@ -47,7 +47,7 @@ from pdfedchain.consensus.messages import (
 )
 from pdfedchain.consensus.replica import Replica
 from pdfedchain.consensus.rules import Rule
-from pdfedchain.errors import InputError
+from pdfedchain.errors import InputError, SignatureError
 from pdfedchain.testing.byzantine import Actor, Said, Situation
 from pdfedchain.testing.counter import CounterApplication
 from pdfedchain.testing.fuse import FusedLog, PowerCutError
@@ -99,7 +99,7 @@ class Simulator:
         self.observer = Observer(self.genesis.authorities.members, honest, self.genesis.hash)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._audit = hashlib.sha256()
-        self._verified: set[Vote | Proposal] = set()
+        self._verified: dict[Vote | Proposal, str | None] = {}
         self._turn = 0
         self._tell = tell
         for node in self.nodes:
@@ -337,8 +337,14 @@ class Simulator:
     def _verify(self, message: Vote | Proposal) -> None:
         # All nodes check the same bytes: the simulator does the arithmetic once.
         if message not in self._verified:
-            message.verify()
-            self._verified.add(message)
+            try:
+                message.verify()
+                self._verified[message] = None
+            except SignatureError as error:
+                self._verified[message] = str(error)
+        problem = self._verified[message]
+        if problem is not None:
+            raise SignatureError(problem)
 
     def _trace(self, rule: Rule) -> None:
         self.counts[rule.name] += 1
