@@ -7,12 +7,13 @@ file or the class: nothing is skipped silently but names that start with a dot.
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from diffusion.config import IMAGE_SIZES
@@ -20,7 +21,7 @@ from diffusion.data.images import LabelledImages
 from diffusion.errors import DatasetError
 from diffusion.progress import Report, silent
 
-__all__ = ["load_folder"]
+__all__ = ["common_side", "load_folder", "open_square", "to_array"]
 
 _CLASSES_MAX: Final = 1_000
 _SIDE_PX_MIN: Final = min(IMAGE_SIZES)
@@ -39,12 +40,12 @@ def load_folder(folder: Path, *, images_per_class_min: int, report: Report = sil
     labels: list[int] = []
     for label, (_, paths) in enumerate(by_class):
         for path in paths:
-            opened.append(_open_square(path))
+            opened.append(open_square(path))
             labels.append(label)
             report("read images", len(opened), total, 0.0)
-    side = _common_side([image.width for image in opened])
+    side = common_side([image.width for image in opened])
     grey = all(image.mode == "L" for image in opened)
-    pixels = np.stack([_to_array(image, side, grey) for image in opened])
+    pixels = np.stack([to_array(image, side, grey) for image in opened])
     return LabelledImages(pixels, np.array(labels, dtype=np.int64))
 
 
@@ -77,22 +78,30 @@ def _list_classes(folder: Path, images_per_class_min: int) -> list[tuple[str, li
     return result
 
 
-def _open_square(path: Path) -> Image.Image:
-    """The central square in mode L or RGB, transparency on white, at most four times the largest size."""
+def open_square(path: Path) -> Image.Image:
+    """The central square in mode L or RGB, transparency on white, at most four times the largest size.
+
+    Raises:
+        DatasetError: it is no image, is too small or too large, has pixels that are no numbers, or more than 8 bits.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                image: Image.Image = file
-                image.load()
-                grey = image.mode in _GREY_MODES
-                if image.mode in ("I;16", "I", "F"):
-                    raise DatasetError(f"{path} has more than 8 bits per pixel", hint="Convert it to 8 bits.")
-                if "A" in image.getbands() or "transparency" in image.info:
-                    layered = image.convert("RGBA")
-                    image = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
-                    grey = False
-                converted = image.convert("L" if grey else "RGB")
+        with Image.open(path) as file:
+            image: Image.Image = file
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError
+            image.load()
+            grey = image.mode in _GREY_MODES
+            if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
+                raise DatasetError(
+                    f"{path} has pixels that are not numbers (NaN or infinite)", hint="Remove or replace this file."
+                )
+            if image.mode in ("I;16", "I", "F"):
+                raise DatasetError(f"{path} has more than 8 bits per pixel", hint="Convert it to 8 bits.")
+            if "A" in image.getbands() or "transparency" in image.info:
+                layered = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+                grey = False
+            converted = image.convert("L" if grey else "RGB")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise DatasetError(f"{path} is not a readable image", hint="Remove or replace this file.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -114,13 +123,15 @@ def _is_colourless(image: Image.Image) -> bool:
     return bool((red == green).all() and (green == blue).all())
 
 
-def _common_side(sides: Sequence[int]) -> int:
+def common_side(sides: Sequence[int]) -> int:
+    """The largest of the supported image sizes that the median of ``sides`` fills, all in pixels."""
     median = float(np.median(sides))
     return max(size for size in IMAGE_SIZES if size <= median)
 
 
-def _to_array(image: Image.Image, side: int, grey: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    converted = image if grey else image.convert("RGB")
+def to_array(image: Image.Image, side: int, grey: bool) -> NDArray[np.uint8]:
+    """A square image as uint8 (1 or 3, side, side)."""
+    converted = image.convert("L" if grey else "RGB")
     if converted.width != side:
         converted = converted.resize((side, side), Image.Resampling.LANCZOS)
     array = np.asarray(converted, dtype=np.uint8)

@@ -22,13 +22,13 @@ from diffusion.progress import Report, silent
 from diffusion.sampler import to_unit
 from pdfedchain.types.score import UnscorableReason
 
-__all__ = ["MAP_CHANNELS", "MAP_SIZE", "Described", "Fingerprinter", "contrastive_loss", "describe"]
+__all__ = ["FINGERPRINT_SIZE", "MAP_CHANNELS", "MAP_SIZE", "Described", "Fingerprinter", "contrastive_loss", "describe"]
 
 #: Height and width of the last spatial map, whatever the image size.
 MAP_SIZE: Final = 8
 MAP_CHANNELS: Final = 64
 _WIDTHS: Final = (16, 32, MAP_CHANNELS)
-_FINGERPRINT_SIZE: Final = 128
+FINGERPRINT_SIZE: Final = 128
 _GROUPS: Final = 8
 _POOL_POWER: Final = 3.0
 #: The temperature lambda of the loss.
@@ -62,7 +62,7 @@ class Fingerprinter(nn.Module):
             blocks.append(_Block(previous, width, 2 if index < halvings else 1))
             previous = width
         self.blocks = nn.ModuleList(blocks)
-        self.head = nn.Sequential(nn.Linear(MAP_CHANNELS, 128), nn.ReLU(), nn.Linear(128, _FINGERPRINT_SIZE))
+        self.head = nn.Sequential(nn.Linear(MAP_CHANNELS, 128), nn.ReLU(), nn.Linear(128, FINGERPRINT_SIZE))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = images

@@ -9,7 +9,8 @@ half.
 
 The fit is the authors' program's: widths start at the nearest training image's distance, then 50 steps of Adam
 (rate 0.5) on the likelihood of a mixture that has one more Gaussian at the training images' mean, so that no image is
-infinitely unlikely (a later version of that program stops earlier, for speed). The gradient is written out here (an expectation over responsibilities); no program differentiates.
+infinitely unlikely (a later version of that program stops earlier, for speed). The gradient is written out here, as an
+expectation over responsibilities.
 """
 
 from __future__ import annotations

@@ -1,0 +1,152 @@
+"""Features of all images of a folder, computed batch by batch and remembered.
+
+Only features stay in memory: 64 + 128 numbers an image. The verifier's maps are a hundred times larger and are computed
+again for the few images that are in a checked pair.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diffusion.data.listing import ImageFolder, digest_files, read_images
+from diffusion.errors import CheckpointRefused, DatasetError
+from diffusion.progress import Report, silent
+from diffusion.sampler import to_unit
+from diffusion.score.feature_store import FeatureStore
+from diffusion.score.fingerprint import FINGERPRINT_SIZE, MAP_CHANNELS, describe
+from diffusion.score.scorer import Scorer
+from diffusion.tensorfile import DTYPE_NAMES
+
+__all__ = ["FolderFeatures", "describe_folder", "pair_similarities", "scorer_digest"]
+
+_BATCH: Final = 256
+_PIXELS_DIGEST_SIZE_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FolderFeatures:
+    """Of the N images of a folder.
+
+    Attributes:
+        features: (N, D), scaled by the scorer's scale, in the scorer's precision.
+        fingerprints: (N, F), of unit length.
+        pixels: SHA-256 of each image's pixels at the scorer's size.
+        computed: how many had to be computed; the others were remembered.
+    """
+
+    folder: ImageFolder
+    features: NDArray[np.floating[Any]]
+    fingerprints: NDArray[np.floating[Any]]
+    pixels: tuple[bytes, ...]
+    computed: int
+
+    def __len__(self) -> int:
+        return len(self.folder)
+
+
+def scorer_digest(scorer: Scorer) -> bytes:
+    """SHA-256 of what decides a feature: the weights in their precision, image size, channels and scale."""
+    digest = hashlib.sha256(f"{scorer.image_size} {scorer.channels} {scorer.feature_scale!r}".encode())
+    for module in (scorer.fingerprinter, scorer.verifier):
+        for name, tensor in sorted(module.state_dict().items()):
+            array = tensor.detach().cpu().numpy()
+            digest.update(f"{name} {DTYPE_NAMES[array.dtype]} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()
+
+
+def describe_folder(
+    scorer: Scorer, folder: ImageFolder, store: FeatureStore, *, stage: str, report: Report = silent
+) -> FolderFeatures:
+    """Features of every image, from the store where it has them.
+
+    Args:
+        stage: the name under which progress is reported.
+
+    Raises:
+        DatasetError: a file is not a usable image.
+    """
+    digests = digest_files(folder, report)
+    rows: dict[bytes, bytes] = store.get(list(dict.fromkeys(digests)))
+    first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
+    missing = sorted(index for digest, index in first.items() if digest not in rows)
+    done = 0
+    batches = read_images(folder, missing, channels=scorer.channels, side=scorer.image_size, batch_size=_BATCH)
+    for images in batches:
+        which = missing[done : done + len(images)]
+        new = dict(zip((digests[index] for index in which), _rows(scorer, images, folder, which), strict=True))
+        store.put(new)
+        rows |= new
+        done += len(images)
+        report(stage, done, len(missing), 0.0)
+    dtype = next(scorer.fingerprinter.parameters()).detach().cpu().numpy().dtype
+    size = MAP_CHANNELS
+    table = np.empty((len(digests), size + FINGERPRINT_SIZE), dtype=dtype)
+    pixels = []
+    for position, digest in enumerate(digests):
+        row = rows[digest]
+        pixels.append(row[:_PIXELS_DIGEST_SIZE_BYTES])
+        table[position] = np.frombuffer(row, dtype=dtype, offset=_PIXELS_DIGEST_SIZE_BYTES)
+    table[:, :size] *= scorer.feature_scale
+    return FolderFeatures(folder, table[:, :size], table[:, size:], tuple(pixels), len(missing))
+
+
+def _rows(scorer: Scorer, images: NDArray[np.uint8], folder: ImageFolder, which: Sequence[int]) -> list[bytes]:
+    """What the store keeps of each image: digest of pixels, features, fingerprint."""
+    try:
+        described = describe(scorer.fingerprinter, images, batch_size=_BATCH)
+    except CheckpointRefused as error:
+        raise DatasetError(
+            f"a feature of an image between {folder.path(which[0])} and {folder.path(which[-1])} is not a number",
+            hint="The scorer does not fit these images; train another one.",
+        ) from error
+    dtype = next(scorer.fingerprinter.parameters()).detach().cpu().numpy().dtype
+    table = np.concatenate([described.features, described.fingerprints], axis=1).astype(dtype)
+    return [hashlib.sha256(image.tobytes()).digest() + row.tobytes() for image, row in zip(images, table, strict=True)]
+
+
+def pair_similarities(
+    scorer: Scorer, first: ImageFolder, second: ImageFolder, pairs: NDArray[np.int64], report: Report = silent
+) -> NDArray[np.float64]:
+    """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second folder. Unrounded.
+
+    What is kept of an image is its 55 regions: some kilobytes, of images in a pair only.
+    """
+    if len(pairs) == 0:
+        return np.zeros(0)
+    regions, which = [], []
+    for column, folder in enumerate((first, second)):
+        unique, inverse = np.unique(pairs[:, column], return_inverse=True)
+        regions.append(_regions(scorer, folder, unique, report))
+        which.append(torch.from_numpy(inverse))
+    parts = []
+    device = next(scorer.verifier.parameters()).device
+    with torch.inference_mode():
+        for start in range(0, len(pairs), _BATCH):
+            picked = [
+                some[order[start : start + _BATCH]].to(device) for some, order in zip(regions, which, strict=True)
+            ]
+            parts.append(torch.sigmoid(scorer.verifier(*picked)).double().cpu())
+            report("verify pairs", min(start + _BATCH, len(pairs)), len(pairs), 0.0)
+    return np.asarray(torch.cat(parts).numpy(), dtype=np.float64)
+
+
+def _regions(scorer: Scorer, folder: ImageFolder, indices: NDArray[np.int64], report: Report) -> torch.Tensor:
+    """Regions (N, 55, C) of the chosen images, on the CPU."""
+    weight = next(scorer.fingerprinter.parameters())
+    parts = []
+    done = 0
+    with torch.inference_mode():
+        for images in read_images(folder, indices, channels=scorer.channels, side=scorer.image_size, batch_size=_BATCH):
+            maps = scorer.fingerprinter(to_unit(images, weight.dtype).to(weight.device))[0]
+            parts.append(scorer.verifier.regions(maps).cpu())
+            done += len(images)
+            report("regions", done, len(indices), 0.0)
+    return torch.cat(parts)
