@@ -99,15 +99,15 @@ class MemoryStream(FrameStream):
         self._incoming = incoming
         self._outgoing = outgoing
 
-    def _write_now(self, data: bytes) -> bool:
+    def _write_now(self, data: bytes | memoryview) -> bool:
         if self._outgoing.ended:
             raise StreamClosed(self.peer_id, reason="reset")
         if len(data) > self._outgoing.room():
             return False
-        self._outgoing.put(data)
+        self._outgoing.put(bytes(data))
         return True
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: bytes | memoryview) -> None:
         start = 0
         while start < len(data):
             room = self._outgoing.room()

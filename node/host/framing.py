@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Final, Self
 
 import trio
@@ -35,8 +36,52 @@ log = logging.getLogger(__name__)
 #: Time a frame under way has to finish after its sender was cancelled.
 _GRACE_S: Final = 1.0
 
+#: Smaller pieces are put together, larger ones are handed on as they are.
+_PART_SIZE_BYTES: Final = 16_384
+
 #: Time to say goodbye, so that a cancelled task never waits for a peer.
 _CLOSE_S: Final = 1.0
+
+
+class Arrived:
+    """Bytes that have arrived and were not asked for yet. Taking copies each byte once, however large a frame is."""
+
+    def __init__(self) -> None:
+        self._parts: deque[bytes | bytearray | memoryview] = deque()
+        self.size_bytes = 0
+
+    def put(self, data: bytes | bytearray) -> None:
+        """Append; ``data`` belongs to this object from now on."""
+        self.size_bytes += len(data)
+        last = self._parts[-1] if self._parts else None
+        if len(data) >= _PART_SIZE_BYTES or not isinstance(last, bytearray) or len(last) >= _PART_SIZE_BYTES:
+            self._parts.append(data if len(data) >= _PART_SIZE_BYTES else bytearray(data))
+        else:
+            # Who sends byte by byte must not cost an object for each.
+            last += data
+
+    def peek(self, size_bytes: int) -> bytes:
+        """The first bytes, which stay."""
+        data = b""
+        for part in self._parts:
+            data += part[: size_bytes - len(data)]
+            if len(data) == size_bytes:
+                break
+        return data
+
+    def take(self, size_bytes: int) -> bytes:
+        """The first bytes; so many must be here."""
+        self.size_bytes -= size_bytes
+        taken: list[bytes | bytearray | memoryview] = []
+        while size_bytes:
+            part = self._parts.popleft()
+            if len(part) > size_bytes:
+                rest = memoryview(part)
+                self._parts.appendleft(rest[size_bytes:])
+                part = rest[:size_bytes]
+            taken.append(part)
+            size_bytes -= len(part)
+        return b"".join(taken)
 
 
 class FrameStream(ABC):
@@ -45,7 +90,7 @@ class FrameStream(ABC):
     def __init__(self, peer_id: str, protocol: str) -> None:
         self._peer_id = peer_id
         self._protocol = protocol
-        self._buffer = bytearray()
+        self._arrived = Arrived()
         self._sending = trio.Lock()
         self._closed = False
 
@@ -58,16 +103,16 @@ class FrameStream(ABC):
         return self._protocol
 
     @abstractmethod
-    def _write_now(self, data: bytes) -> bool:
+    def _write_now(self, data: bytes | memoryview) -> bool:
         """Write all of it without waiting, or nothing and return false. Raises `StreamClosed`."""
 
     @abstractmethod
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: bytes | memoryview) -> None:
         """Write all of it, waiting as needed. Raises `StreamClosed`."""
 
     @abstractmethod
-    async def _read_some(self) -> bytes:
-        """At least one byte; empty at the end of the stream. Raises `StreamClosed`. Cancelling loses nothing."""
+    async def _read_some(self) -> bytes | bytearray:
+        """At least one byte, to keep; empty at the end. Raises `StreamClosed`. Cancelling loses nothing."""
 
     @abstractmethod
     async def _close(self) -> None:
@@ -78,17 +123,24 @@ class FrameStream(ABC):
         """End both directions at once."""
 
     async def send_frame(self, frame: bytes) -> None:
-        await self.write(len(frame).to_bytes(FRAME_HEADER_SIZE_BYTES, "big") + frame)
+        header = len(frame).to_bytes(FRAME_HEADER_SIZE_BYTES, "big")
+        if len(frame) < _PART_SIZE_BYTES:
+            await self.write(header + frame)
+        else:
+            await self._send((header, frame))
 
     async def write(self, data: bytes) -> None:
+        await self._send((data,))
+
+    async def _send(self, parts: Sequence[bytes]) -> None:
         await trio.lowlevel.checkpoint()
         self._check_open()
-        if not self._sending.locked() and self._write_now(data):
+        if len(parts) == 1 and not self._sending.locked() and self._write_now(parts[0]):
             return
         async with self._sending:
-            await self._write_shielded(data)
+            await self._write_shielded(parts)
 
-    async def _write_shielded(self, data: bytes) -> None:
+    async def _write_shielded(self, parts: Sequence[bytes]) -> None:
         self._check_open()
         shield = trio.CancelScope(shield=True)
 
@@ -103,7 +155,8 @@ class FrameStream(ABC):
             nursery.start_soon(hurry_when_cancelled)
             with shield:
                 try:
-                    await self._write(data)
+                    for part in parts:
+                        await self._write(memoryview(part))
                 except StreamClosed as error:
                     failure = error
             if shield.cancelled_caught:
@@ -119,32 +172,28 @@ class FrameStream(ABC):
 
     async def _fill(self, size_bytes: int) -> None:
         self._check_open()
-        while len(self._buffer) < size_bytes:
+        while self._arrived.size_bytes < size_bytes:
             data = await self._read_some()
             if not data:
-                clean = not self._buffer
+                clean = not self._arrived.size_bytes
                 raise StreamClosed(self._peer_id, clean=clean, reason="" if clean else "ended in the middle")
-            self._buffer += data
+            self._arrived.put(data)
 
     async def receive_frame(self, size_bytes_max: int) -> bytes:
         await trio.lowlevel.checkpoint()
         await self._fill(FRAME_HEADER_SIZE_BYTES)
-        size_bytes = int.from_bytes(self._buffer[:FRAME_HEADER_SIZE_BYTES], "big")
+        size_bytes = int.from_bytes(self._arrived.peek(FRAME_HEADER_SIZE_BYTES), "big")
         if size_bytes > size_bytes_max:
             await self.reset()
             raise FrameTooLarge(self._peer_id, size_bytes, size_bytes_max)
-        end = FRAME_HEADER_SIZE_BYTES + size_bytes
-        await self._fill(end)
-        frame = bytes(self._buffer[FRAME_HEADER_SIZE_BYTES:end])
-        del self._buffer[:end]
-        return frame
+        await self._fill(FRAME_HEADER_SIZE_BYTES + size_bytes)
+        self._arrived.take(FRAME_HEADER_SIZE_BYTES)
+        return self._arrived.take(size_bytes)
 
     async def read_exactly(self, size_bytes: int) -> bytes:
         await trio.lowlevel.checkpoint()
         await self._fill(size_bytes)
-        data = bytes(self._buffer[:size_bytes])
-        del self._buffer[:size_bytes]
-        return data
+        return self._arrived.take(size_bytes)
 
     async def aclose(self) -> None:
         if not self._closed:

@@ -39,7 +39,7 @@ from node.host.interface import (
     StreamHandler,
 )
 from node.host.swarm import new_swarm
-from node.host.yamux import DATA_SIZE_BYTES_MAX, DEFAULT_WINDOW_SIZE, grant_room, write_now
+from node.host.yamux import DATA_SIZE_BYTES_MAX, DEFAULT_WINDOW_SIZE, WindowWatch, grant_room, take_arrived, write_now
 
 __all__ = ["Libp2pHost", "Libp2pStream", "open_host", "quiet_libp2p_logging"]
 
@@ -52,9 +52,6 @@ _WINDOW_SIZE_BYTES: Final = 2_097_152
 
 #: Room is reported in steps of half the first window.
 _ROOM_STEP_SIZE_BYTES: Final = DEFAULT_WINDOW_SIZE // 2
-
-#: How often a writer looks whether its window has opened again; yamux has no event for it.
-_WINDOW_POLL_S: Final = 0.01
 
 _BROKEN: Final = (BaseLibp2pError, OSError, trio.ClosedResourceError, trio.BrokenResourceError)
 
@@ -71,32 +68,41 @@ class Libp2pStream(FrameStream):
         super().__init__(str(net.muxed_conn.peer_id), protocol)
         self._net = net
         self._muxed = net.muxed_stream
+        self._window = WindowWatch(net.muxed_stream)
         self._room_owed = 0
         self._room_extra = _WINDOW_SIZE_BYTES - DEFAULT_WINDOW_SIZE
 
-    def _write_now(self, data: bytes) -> bool:
+    def _write_now(self, data: bytes | memoryview) -> bool:
         self._check_writable()
         try:
             return write_now(self._muxed, data)
         except _BROKEN as error:
             raise StreamClosed(self.peer_id, reason=str(error)) from error
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: bytes | memoryview) -> None:
         start = 0
         while start < len(data):
             self._check_writable()
             room = min(self._muxed.send_window, DATA_SIZE_BYTES_MAX)
-            if room <= 0 or self._muxed.conn.congested:
-                await trio.sleep(_WINDOW_POLL_S)
+            if self._muxed.conn.congested:
+                await self._muxed.conn.wait_room()
+            elif room <= 0:
+                await self._window.wait()
             elif self._write_now(data[start : start + room]):
                 start += room
                 await trio.lowlevel.checkpoint()
 
     def _check_writable(self) -> None:
-        if self._muxed.closed or self._muxed.send_closed or self._muxed.reset_received:
+        muxed = self._muxed
+        if muxed.closed or muxed.send_closed or muxed.reset_received or muxed.conn.event_shutting_down.is_set():
             raise StreamClosed(self.peer_id, reason="reset")
 
-    async def _read_some(self) -> bytes:
+    async def _read_some(self) -> bytes | bytearray:
+        arrived = take_arrived(self._muxed)
+        if arrived:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self._make_room(len(arrived))
+            return arrived
         try:
             data: bytes = await self._muxed.conn.read_stream(self._muxed.stream_id, _READ_SIZE_BYTES)
         except MuxedStreamEOF:

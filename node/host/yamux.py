@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 from libp2p.io.exceptions import ConnectionClosedError, IOException
@@ -36,7 +36,16 @@ from libp2p.stream_muxer.yamux.yamux import (
     YamuxStream,
 )
 
-__all__ = ["DATA_SIZE_BYTES_MAX", "DEFAULT_WINDOW_SIZE", "QueuedYamux", "YamuxOnly", "grant_room", "write_now"]
+__all__ = [
+    "DATA_SIZE_BYTES_MAX",
+    "DEFAULT_WINDOW_SIZE",
+    "QueuedYamux",
+    "WindowWatch",
+    "YamuxOnly",
+    "grant_room",
+    "take_arrived",
+    "write_now",
+]
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +63,9 @@ BUFFERED_SIZE_BYTES_MAX: Final = 134_217_728
 
 _GOODBYE_S: Final = 0.25
 
+#: A writer without a window looks this often whether its stream was reset.
+_WINDOW_LOOK_S: Final = 0.25
+
 _HEADER: Final = struct.Struct("!BBHII")
 
 
@@ -65,6 +77,7 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
         self._queue: deque[tuple[bytes, trio.Event | None]] = deque()
         self._queued_size_bytes = 0
         self._queue_filled = trio.Event()
+        self._room = trio.Event()
         self._writing_ended = False
 
     async def handle_incoming(self) -> None:
@@ -79,6 +92,8 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
                     data, written = self._queue.popleft()
                     await self.secured_conn.write(data)
                     self._queued_size_bytes -= len(data)
+                    if not self.congested:
+                        self._room.set()
                     if written is not None:
                         written.set()
                 self._queue_filled = trio.Event()
@@ -89,10 +104,12 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
             await self.secured_conn.close()
         finally:
             self._writing_ended = True
+            self._room.set()
             for _, written in self._queue:
                 if written is not None:
                     written.set()
             self._queue.clear()
+            self._queued_size_bytes = 0
 
     def enqueue(self, frame: bytes, written: trio.Event | None = None) -> None:
         """Put a frame in line.
@@ -114,6 +131,13 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
     def congested(self) -> bool:
         """Whether whoever sends data should wait."""
         return self._queued_size_bytes > _QUEUED_SIZE_BYTES_SOFT_MAX
+
+    async def wait_room(self) -> None:
+        """Wait until data may be put in line, or is refused since the connection has ended."""
+        while self.congested:
+            if self._room.is_set():
+                self._room = trio.Event()
+            await self._room.wait()
 
     async def _write_frame(self, data: bytes) -> None:
         kind = data[1]
@@ -153,7 +177,43 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
         await super()._cleanup_on_error()
 
 
-def write_now(stream: YamuxStream, data: bytes) -> bool:
+class WindowWatch:
+    """Tells who writes on a stream that its window has changed. Yamux has no event for it, and polling is slow.
+
+    It takes the place of the lock that is held while the window grows, and looks up when that is released.
+    """
+
+    def __init__(self, stream: YamuxStream) -> None:
+        self._lock = trio.Lock()
+        self._changed = trio.Event()
+        stream.window_lock = self
+
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._lock.release()
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Wait for a change, or a little while: a reset changes no window."""
+        if self._changed.is_set():
+            self._changed = trio.Event()
+        with trio.move_on_after(_WINDOW_LOOK_S):
+            await self._changed.wait()
+
+
+def take_arrived(stream: YamuxStream) -> bytearray:
+    """What has arrived on a stream, all of it, without a copy; empty where only waiting, or an end, can follow."""
+    buffers = stream.conn.stream_buffers
+    arrived = buffers.get(stream.stream_id)
+    if not arrived or stream.closed or stream.recv_closed or stream.reset_received:
+        return bytearray()  # libp2p's own reading also ends streams, in the right order
+    buffers[stream.stream_id] = bytearray()
+    return cast(bytearray, arrived)
+
+
+def write_now(stream: YamuxStream, data: bytes | memoryview) -> bool:
     """Write without waiting: true if all of ``data`` is in line, false if nothing is.
 
     Raises:
@@ -162,7 +222,7 @@ def write_now(stream: YamuxStream, data: bytes) -> bool:
     conn = stream.conn
     if len(data) > min(stream.send_window, DATA_SIZE_BYTES_MAX) or conn.congested:
         return False
-    conn.enqueue(_HEADER.pack(0, TYPE_DATA, 0, stream.stream_id, len(data)) + data)
+    conn.enqueue(b"".join((_HEADER.pack(0, TYPE_DATA, 0, stream.stream_id, len(data)), data)))
     stream.send_window -= len(data)
     return True
 

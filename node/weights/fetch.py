@@ -1,8 +1,8 @@
 """Fetching a folder from several peers at once.
 
-One task per peer opens a stream when there is something to ask of that peer, keeps a few blocks in flight, hashes
-and stores every block in a thread, and tells `Transfer`, which decides everything. Blocks already in the store are
-hashed and not asked for again, so that a fetch that was cut off goes on where it was.
+One task per peer opens a stream when there is something to ask of that peer and keeps a few blocks in flight. While
+one block is hashed and written in a thread, the next ones arrive. `Transfer` decides everything. Blocks already in
+the store are hashed and not asked for again, so that a fetch that was cut off goes on where it was.
 
 What happens to a peer::
 
@@ -23,7 +23,7 @@ from typing import Final
 
 import trio
 
-from node.host.interface import FrameTooLarge, Host, HostError, Stream
+from node.host.interface import Host, HostError, Stream
 from node.weights.cid import Block
 from node.weights.errors import (
     BlockDamaged,
@@ -36,16 +36,16 @@ from node.weights.errors import (
 )
 from node.weights.limits import (
     ATTEMPTS_PER_PEER,
-    FRAME_SIZE_BYTES_MAX,
     PEERS_PER_TRANSFER_MAX,
     STALL_TIMEOUT_S,
+    WAITING_PER_PEER_MAX,
 )
-from node.weights.messages import PROTOCOL, Answer, Want
+from node.weights.messages import PROTOCOL, Want, receive_answer, receive_block
 from node.weights.store import WeightsStore
 from node.weights.transfer import Done, Progress, Transfer
 from node.weights.tree import Expected
-from pdfedchain.codec import decode, encode
-from pdfedchain.errors import DecodeError, PdfedError
+from pdfedchain.codec import encode
+from pdfedchain.errors import DecodeError, InputError, PdfedError
 from pdfedchain.ids import Cid, cid_text
 
 __all__ = ["FetchReport", "fetch"]
@@ -254,12 +254,15 @@ class _Fetch:
                 await part()
             except (_PeerFailed, HostError) as error:
                 failures.append(error)
-                both.cancel_scope.cancel()
+                parts.cancel_scope.cancel()
 
+        arrived, to_store = trio.open_memory_channel[tuple[Cid, bytes]](WAITING_PER_PEER_MAX)
+        stored = trio.Event()
         try:
-            async with trio.open_nursery() as both:
-                both.start_soon(run, lambda: self._send_wants(peer_id, stream, request))
-                both.start_soon(run, lambda: self._take_answers(peer_id, stream))
+            async with trio.open_nursery() as parts:
+                parts.start_soon(run, lambda: self._send_wants(peer_id, stream, request))
+                parts.start_soon(run, lambda: self._take_answers(peer_id, stream, arrived, stored))
+                parts.start_soon(run, lambda: self._store_blocks(peer_id, to_store, stored))
         finally:
             # With answers still owed, only a reset keeps the peer from sending them to nobody.
             if failures or self._transfer.asked(peer_id):
@@ -276,38 +279,55 @@ class _Fetch:
             request = await self._next_request(peer_id)
             self._wake()
 
-    async def _take_answers(self, peer_id: str, stream: Stream) -> None:
-        while True:
-            asked = self._transfer.asked(peer_id)
-            if not asked:
-                await self._change.wait()
-                continue
-            try:
-                with _patience(self._stall_timeout_s):
-                    frame = await stream.receive_frame(FRAME_SIZE_BYTES_MAX)
-            except FrameTooLarge as error:
-                raise _PeerFailed(PeerFaultKind.GARBAGE, str(error)) from error
-            await self._take(peer_id, frame, asked)
-
-    async def _take(self, peer_id: str, frame: bytes, asked: frozenset[Cid]) -> None:
+    async def _take_answers(
+        self, peer_id: str, stream: Stream, arrived: trio.MemorySendChannel[tuple[Cid, bytes]], stored: trio.Event
+    ) -> None:
+        """Receive answers while earlier blocks are hashed and written; those are kept even if the stream breaks."""
+        received: set[Cid] = set()
         try:
-            answer = await trio.to_thread.run_sync(_admit, self._store, frame, asked, limiter=self._threads)
-        except BlockMismatch as error:
-            raise _PeerFailed(PeerFaultKind.LIED, str(error)) from error
-        except DecodeError as error:
+            async with arrived:
+                while True:
+                    received &= self._transfer.asked(peer_id)
+                    if received == self._transfer.asked(peer_id):
+                        await self._change.wait()
+                        continue
+                    with _patience(self._stall_timeout_s):
+                        answer = await receive_answer(stream)
+                        if answer.cid in received or answer.cid not in self._transfer.asked(peer_id):
+                            raise DecodeError(f"an answer about {cid_text(answer.cid)}, which was not asked for")
+                        data = await receive_block(stream) if answer.here else None
+                    if data is None:
+                        self._transfer.lacks(peer_id, answer.cid)
+                        self._changed()
+                    else:
+                        received.add(answer.cid)
+                        await arrived.send((answer.cid, data))
+        except InputError as error:  # a `FrameTooLarge` among them
             raise _PeerFailed(PeerFaultKind.GARBAGE, str(error)) from error
-        except OSError as error:
-            return self._fail(error)
-        if not isinstance(answer, Block):
-            self._transfer.lacks(peer_id, answer)
-            return self._changed()
-        self._by_peer[peer_id] = self._by_peer.get(peer_id, 0) + 1
-        self._fetched_bytes += len(answer.data)
-        try:
-            self._transfer.received(peer_id, answer)
-        except MalformedWeights as error:
-            return self._fail(error)
-        return self._changed()
+        except HostError:
+            await stored.wait()
+            raise
+
+    async def _store_blocks(
+        self, peer_id: str, to_store: trio.MemoryReceiveChannel[tuple[Cid, bytes]], stored: trio.Event
+    ) -> None:
+        async for cid, data in to_store:
+            try:
+                block = await trio.to_thread.run_sync(_admit, self._store, cid, data, limiter=self._threads)
+            except BlockMismatch as error:
+                raise _PeerFailed(PeerFaultKind.LIED, str(error)) from error
+            except OSError as error:
+                return self._fail(error)
+            del data
+            self._by_peer[peer_id] = self._by_peer.get(peer_id, 0) + 1
+            self._fetched_bytes += len(block.data)
+            try:
+                self._transfer.received(peer_id, block)
+            except MalformedWeights as error:
+                return self._fail(error)
+            del block
+            self._changed()
+        return stored.set()
 
 
 def _look_up(store: WeightsStore, batch: tuple[Expected, ...]) -> list[tuple[Expected, Block | None]]:
@@ -325,19 +345,13 @@ def _look_up(store: WeightsStore, batch: tuple[Expected, ...]) -> list[tuple[Exp
     return results
 
 
-def _admit(store: WeightsStore, frame: bytes, asked: frozenset[Cid]) -> Block | Cid:
-    """Store the block of an answer, or return the identifier that the peer lacks. Runs in a thread.
+def _admit(store: WeightsStore, cid: Cid, data: bytes) -> Block:
+    """Check and store a block. Runs in a thread.
 
     Raises:
-        DecodeError: no answer, or one to what was not asked.
         BlockMismatch: the block is not what it is called.
     """
-    answer = decode(Answer, frame, size_bytes_max=FRAME_SIZE_BYTES_MAX)
-    if answer.cid not in asked:
-        raise DecodeError(f"an answer about {cid_text(answer.cid)}, which was not asked for")
-    if answer.data is None:
-        return answer.cid
-    block = Block.check(answer.cid, answer.data)
+    block = Block.check(cid, data)
     store.put_block(block)
     return block
 

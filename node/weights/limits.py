@@ -37,16 +37,18 @@ BLOCKS_MAX: Final = 262_144
 #: Cumulative size of one folder where the caller names no smaller bound.
 FOLDER_SIZE_BYTES_MAX: Final = 64 * 1_073_741_824
 
-#: Identifiers in one request. Answers come one block a frame, so this bounds what one request makes us send.
+#: Identifiers in one request. Answers come one block at a time, so this bounds what one request makes us send.
 WANTS_PER_REQUEST_MAX: Final = 16
 
-#: One frame: a block and its envelope (tag, identifier, lengths: below 100 bytes).
-FRAME_SIZE_BYTES_MAX: Final = BLOCK_SIZE_BYTES_MAX + 256
+#: An answer: tag, identifier and one bit, below 80 bytes. The block follows in a frame of its own.
+ANSWER_SIZE_BYTES_MAX: Final = 128
 #: A request: identifiers and an envelope.
 REQUEST_SIZE_BYTES_MAX: Final = WANTS_PER_REQUEST_MAX * 40 + 64
 
-#: Blocks in flight from one peer. Four of 1 MiB keep a loopback connection busy (150 MB/s).
-IN_FLIGHT_PER_PEER: Final = 4
+#: Blocks in flight from one peer, those that are being hashed and written included.
+IN_FLIGHT_PER_PEER: Final = 8
+#: Blocks of one peer that have arrived and wait to be hashed and written, beside the one that is.
+WAITING_PER_PEER_MAX: Final = 1
 #: Blocks in flight from all peers: bounds what a transfer holds in memory, however many peers there are.
 IN_FLIGHT_MAX: Final = 16
 #: Peers of one transfer. More sources add availability, not speed.
@@ -58,7 +60,7 @@ ATTEMPTS_PER_PEER: Final = 3
 #: A peer that answers nothing for so long is left. One chunk at 100 kB/s takes ten seconds.
 STALL_TIMEOUT_S: Final = 20.0
 
-#: Streams served at once, in all and to one peer; each holds at most one block in memory.
+#: Streams served at once, in all and to one peer; each holds at most two blocks in memory.
 STREAMS_SERVED_MAX: Final = 64
 STREAMS_SERVED_PER_PEER_MAX: Final = 16
 #: A served stream without a request, or whose peer reads nothing, for so long is closed.

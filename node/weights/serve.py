@@ -1,9 +1,9 @@
-"""Serving stored blocks to whoever asks over ``/pdfed/weights/1``.
+"""Serving stored blocks to whoever asks over ``/pdfed/weights/2``.
 
-One request is worked off after the other, one block in memory at a time, so a stream costs us at most one block
-whatever its peer does; the number of streams is bounded, in all and for each peer. A peer that neither asks nor
-reads is let go after a minute. Every block is hashed before it is sent: an honest node with a bad disk must not look
-like a liar, it says that it does not have the block.
+One request is worked off after the other. While a block is on its way the next one is read and hashed, so a stream
+costs us at most two blocks whatever its peer does; the number of streams is bounded, in all and for each peer. A peer
+that neither asks nor reads is let go after a minute. Every block is hashed before it is sent: an honest node with a
+bad disk must not look like a liar, it says that it does not have the block.
 
 Everything in the store is served: weights are for everybody, and an identifier gives nothing away.
 """
@@ -25,9 +25,9 @@ from node.weights.limits import (
     STREAMS_SERVED_MAX,
     STREAMS_SERVED_PER_PEER_MAX,
 )
-from node.weights.messages import PROTOCOL, Answer, Want
+from node.weights.messages import PROTOCOL, Want, send_answer
 from node.weights.store import WeightsStore
-from pdfedchain.codec import decode, encode
+from pdfedchain.codec import decode
 from pdfedchain.ids import Cid, cid_text
 
 __all__ = ["Served", "WeightsServer"]
@@ -95,7 +95,7 @@ class WeightsServer:
         self._streams[peer_id] += 1
         try:
             await self._serve(stream)
-        except trio.TooSlowError:
+        except* trio.TooSlowError:
             log.debug("weights stream of %s has stood still for %g s", peer_id, self._idle_timeout_s)
             await stream.reset()
         finally:
@@ -104,23 +104,34 @@ class WeightsServer:
                 del self._streams[peer_id]
 
     async def _serve(self, stream: Stream) -> None:
-        while True:
-            try:
-                with trio.fail_after(self._idle_timeout_s):
-                    frame = await stream.receive_frame(REQUEST_SIZE_BYTES_MAX)
-            except StreamClosed as error:
-                if error.clean:
-                    return
-                raise
-            for cid in decode(Want, frame, size_bytes_max=REQUEST_SIZE_BYTES_MAX).cids:
-                data = await trio.to_thread.run_sync(self._find, cid, limiter=self._threads)
-                with trio.fail_after(self._idle_timeout_s):
-                    await stream.send_frame(encode(Answer(cid, data)))
-                if data is None:
-                    self._absent += 1
-                else:
-                    self._blocks += 1
-                    self._size_bytes += len(data)
+        found, to_send = trio.open_memory_channel[tuple[Cid, bytes | None]](0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_found, stream, to_send)
+            async with found:
+                while (want := await self._next_want(stream)) is not None:
+                    for cid in want.cids:
+                        await found.send((cid, await trio.to_thread.run_sync(self._find, cid, limiter=self._threads)))
+
+    async def _next_want(self, stream: Stream) -> Want | None:
+        """The next request; None at the end."""
+        try:
+            with trio.fail_after(self._idle_timeout_s):
+                frame = await stream.receive_frame(REQUEST_SIZE_BYTES_MAX)
+        except StreamClosed as error:
+            if error.clean:
+                return None
+            raise
+        return decode(Want, frame, size_bytes_max=REQUEST_SIZE_BYTES_MAX)
+
+    async def _send_found(self, stream: Stream, to_send: trio.MemoryReceiveChannel[tuple[Cid, bytes | None]]) -> None:
+        async for cid, data in to_send:
+            with trio.fail_after(self._idle_timeout_s):
+                await send_answer(stream, cid, data)
+            if data is None:
+                self._absent += 1
+            else:
+                self._blocks += 1
+                self._size_bytes += len(data)
 
     def _find(self, cid: Cid) -> bytes | None:
         try:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 import trio
+import trio.testing
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.peerinfo import info_from_p2p_addr
@@ -22,7 +23,7 @@ from multiaddr import Multiaddr
 from node.host.interface import DialFailed, HostLimits, ProtocolRefused, Stream, StreamClosed
 from node.host.libp2p_host import Libp2pHost, open_host
 from node.host.mends import GuardedManager
-from node.host.yamux import QueuedYamux
+from node.host.yamux import QueuedYamux, grant_room
 from tests.node.host.hosts import echo, until
 
 GOSSIP = "/meshsub/1.1.0"
@@ -238,6 +239,51 @@ async def test_closing_does_not_wait_for_a_peer_that_does_not_read() -> None:
         with trio.fail_after(5):
             await muxed.close()
     assert wire.closed.is_set()
+
+
+async def test_who_writes_much_is_told_that_the_peer_has_gone() -> None:
+    async def flood(stream: Stream) -> None:
+        try:
+            await stream.write(bytes(50_000_000))
+        except StreamClosed:
+            ended.set()
+            raise
+
+    ended = trio.Event()
+    async with open_host(b"a" * 32) as guest, open_host(b"b" * 32) as host:
+        host.set_stream_handler(PROTOCOL, flood)
+        await guest.connect(host.addresses[0])
+        stream = await guest.open_stream(host.peer_id, PROTOCOL)
+        stream._muxed.recv_window = 1 << 30
+        grant_room(stream._muxed, 1 << 30)
+        await stream.read_exactly(1)
+        for connection in guest.swarm.get_connections():
+            await connection.muxed_conn.secured_conn.close()
+        with trio.fail_after(10):
+            await ended.wait()
+
+
+async def test_a_writer_without_a_window_goes_on_when_it_grows() -> None:
+    async with open_host(b"a" * 32) as guest, open_host(b"b" * 32) as host:
+        host.set_stream_handler(PROTOCOL, echo)
+        await guest.connect(host.addresses[0])
+        async with await guest.open_stream(host.peer_id, PROTOCOL) as stream:
+            stream._muxed.send_window = 0
+            written = trio.Event()
+
+            async def write() -> None:
+                await stream.send_frame(b"hello")
+                written.set()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(write)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                assert not written.is_set()
+                async with stream._muxed.window_lock:
+                    stream._muxed.send_window += 1_000
+                with trio.fail_after(5):
+                    await written.wait()
+            assert await stream.receive_frame(5) == b"hello"
 
 
 async def test_a_peer_that_makes_us_answer_without_reading_loses_the_connection() -> None:

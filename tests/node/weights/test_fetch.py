@@ -16,8 +16,13 @@ from node.weights.cid import Block, Codec
 from node.weights.dag import DirectoryNode, Link, encode_node
 from node.weights.errors import MalformedWeights, PeerFaultKind, WeightsTooLarge, WeightsUnavailable
 from node.weights.fetch import fetch
-from node.weights.limits import ATTEMPTS_PER_PEER, FRAME_SIZE_BYTES_MAX, REQUEST_SIZE_BYTES_MAX
-from node.weights.messages import PROTOCOL, Answer, Want
+from node.weights.limits import (
+    ANSWER_SIZE_BYTES_MAX,
+    ATTEMPTS_PER_PEER,
+    BLOCK_SIZE_BYTES_MAX,
+    REQUEST_SIZE_BYTES_MAX,
+)
+from node.weights.messages import PROTOCOL, Answer, Want, receive_answer, send_answer
 from node.weights.serve import WeightsServer
 from node.weights.store import WeightsStore
 from node.weights.transfer import Progress
@@ -98,22 +103,17 @@ async def read_want(stream: Stream) -> Want:
     return decode(Want, frame, size_bytes_max=REQUEST_SIZE_BYTES_MAX)
 
 
-async def read_answer(stream: Stream) -> Answer:
-    frame = await stream.receive_frame(FRAME_SIZE_BYTES_MAX)
-    return decode(Answer, frame, size_bytes_max=FRAME_SIZE_BYTES_MAX)
-
-
-def answering(origin: WeightsStore, change: Callable[[Answer], Answer | None]) -> Callable[[Stream], Awaitable[None]]:
-    """A server that changes each answer, or swallows it."""
+def answering(
+    origin: WeightsStore, change: Callable[[bytes | None], bytes | None]
+) -> Callable[[Stream], Awaitable[None]]:
+    """A server that changes each block before it answers."""
 
     async def handle(stream: Stream) -> None:
         while True:
             want = await read_want(stream)
             for cid in want.cids:
                 data = origin.get_block(cid).data if origin.has_block(cid) else None
-                answer = change(Answer(cid, data))
-                if answer is not None:
-                    await stream.send_frame(encode(answer))
+                await send_answer(stream, cid, change(data))
 
     return handle
 
@@ -176,7 +176,7 @@ async def test_every_peer_gives_the_part_it_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lie", [b"", b"something else", bytes(64)])
 async def test_a_peer_that_lies_is_dropped_and_named_and_nothing_of_it_stays(tmp_path: Path, lie: bytes) -> None:
     async with open_net(tmp_path) as net:
-        liar = await net.peer(answering(net.origin, lambda answer: Answer(answer.cid, lie)))
+        liar = await net.peer(answering(net.origin, lambda data: lie))
         honest = await net.peer()
         report = await fetch(net.host, net.store, net.cid, [liar, honest], size_bytes_max=MANY)
         assert [(fault.peer_id, fault.kind) for fault in report.faults] == [(liar, PeerFaultKind.LIED)]
@@ -186,7 +186,7 @@ async def test_a_peer_that_lies_is_dropped_and_named_and_nothing_of_it_stays(tmp
 
 async def test_a_liar_alone_gives_an_error_that_names_it(tmp_path: Path) -> None:
     async with open_net(tmp_path) as net:
-        liar = await net.peer(answering(net.origin, lambda answer: Answer(answer.cid, b"lie")))
+        liar = await net.peer(answering(net.origin, lambda data: b"lie"))
         with pytest.raises(WeightsUnavailable) as caught:
             await net.fetch(liar)
         assert caught.value.missing == (net.cid,)
@@ -207,19 +207,24 @@ async def endless(stream: Stream) -> None:
 
 
 async def oversized(stream: Stream) -> None:
+    await send_answer(stream, (await read_want(stream)).cids[0], bytes(BLOCK_SIZE_BYTES_MAX + 1))
+    await trio.sleep_forever()
+
+
+async def oversized_answer(stream: Stream) -> None:
     await stream.receive_frame(REQUEST_SIZE_BYTES_MAX)
-    await stream.send_frame(bytes(FRAME_SIZE_BYTES_MAX + 1))
+    await stream.send_frame(bytes(ANSWER_SIZE_BYTES_MAX + 1))
     await trio.sleep_forever()
 
 
 async def unasked(stream: Stream) -> None:
     await stream.receive_frame(REQUEST_SIZE_BYTES_MAX)
     block = Block.of(Codec.RAW, b"nobody asked for this")
-    await stream.send_frame(encode(Answer(block.cid, block.data)))
+    await send_answer(stream, block.cid, block.data)
     await trio.sleep_forever()
 
 
-@pytest.mark.parametrize("bad", [garbage, endless, oversized, unasked])
+@pytest.mark.parametrize("bad", [garbage, endless, oversized, oversized_answer, unasked])
 async def test_a_peer_that_breaks_the_protocol_is_dropped(
     tmp_path: Path, bad: Callable[[Stream], Awaitable[None]]
 ) -> None:
@@ -236,11 +241,9 @@ async def test_the_same_answer_twice_breaks_the_protocol(tmp_path: Path) -> None
 
         async def twice(stream: Stream) -> None:
             want = await read_want(stream)
-            answer = encode(Answer(want.cids[0], net.origin.get_block(want.cids[0]).data))
-            await stream.send_frame(answer)
             while True:
+                await send_answer(stream, want.cids[0], net.origin.get_block(want.cids[0]).data)
                 await stream.receive_frame(REQUEST_SIZE_BYTES_MAX)
-                await stream.send_frame(answer)
 
         with pytest.raises(WeightsUnavailable) as caught:
             await net.fetch(await net.peer(twice))
@@ -265,13 +268,13 @@ async def test_a_link_that_goes_dead_in_the_middle_is_left(tmp_path: Path) -> No
         answers = 0
         dead = trio.Event()
 
-        def die_at_the_fifth(answer: Answer) -> Answer:
+        def die_at_the_fifth(data: bytes | None) -> bytes | None:
             nonlocal answers
             answers += 1
             if answers == 5:
                 net.network.link(net.host.peer_id, first).stall()
                 dead.set()
-            return answer
+            return data
 
         async def once_the_first_is_dead(stream: Stream) -> None:
             await dead.wait()
@@ -301,7 +304,7 @@ async def test_a_stream_that_breaks_is_opened_again(tmp_path: Path) -> None:
                     if not left:
                         return
                     left -= 1
-                    await stream.send_frame(encode(Answer(cid, net.origin.get_block(cid).data)))
+                    await send_answer(stream, cid, net.origin.get_block(cid).data)
 
         with pytest.raises(WeightsUnavailable) as caught:
             await net.fetch(await net.peer(three_a_stream))
@@ -423,8 +426,7 @@ async def test_a_server_counts_what_it_does(tmp_path: Path) -> None:
         stream = await net.host.open_stream(peer, PROTOCOL)
         nowhere = Block.of(Codec.RAW, b"nowhere").cid
         await stream.send_frame(encode(Want((nowhere,))))
-        answer = await read_answer(stream)
-        assert answer == Answer(nowhere, None)
+        assert await receive_answer(stream) == Answer(nowhere, here=False)
         assert (server.served.blocks, server.served.size_bytes) == (report.fetched_blocks, report.fetched_bytes)
         assert (server.served.absent, server.served.refused, server.served.streams) == (1, 0, 1)
         await stream.aclose()
@@ -432,7 +434,7 @@ async def test_a_server_counts_what_it_does(tmp_path: Path) -> None:
             await trio.sleep(0.01)
 
 
-@pytest.mark.parametrize("request_", [b"", b"garbage", encode(Answer(Block.of(Codec.RAW, b"").cid, None))])
+@pytest.mark.parametrize("request_", [b"", b"garbage", encode(Answer(Block.of(Codec.RAW, b"").cid, here=False))])
 async def test_who_sends_no_request_is_reset_and_reported(tmp_path: Path, request_: bytes) -> None:
     async with open_net(tmp_path) as net:
         reported: list[str] = []
@@ -444,7 +446,7 @@ async def test_who_sends_no_request_is_reset_and_reported(tmp_path: Path, reques
         stream = await other.open_stream(net.host.peer_id, PROTOCOL)
         await stream.send_frame(request_)
         with pytest.raises(StreamClosed):
-            await stream.receive_frame(FRAME_SIZE_BYTES_MAX)
+            await stream.receive_frame(ANSWER_SIZE_BYTES_MAX)
         while not reported:
             await trio.sleep(0.01)
         assert reported == [peer]
@@ -457,7 +459,7 @@ async def test_streams_are_bounded_for_each_peer(tmp_path: Path, monkeypatch: py
         peer = await net.peer(server.handle)
         streams = [await net.host.open_stream(peer, PROTOCOL) for _ in range(3)]
         with pytest.raises(StreamClosed):
-            await streams[2].receive_frame(FRAME_SIZE_BYTES_MAX)
+            await streams[2].receive_frame(ANSWER_SIZE_BYTES_MAX)
         assert (server.served.refused, server.served.streams) == (1, 2)
 
 
@@ -477,4 +479,4 @@ async def test_an_idle_stream_and_one_whose_peer_reads_nothing_are_closed(tmp_pa
             await trio.sleep(0.01)
         for stream in (idle, deaf):
             with pytest.raises(StreamClosed):
-                await stream.receive_frame(FRAME_SIZE_BYTES_MAX)
+                await stream.receive_frame(ANSWER_SIZE_BYTES_MAX)

@@ -1,0 +1,1 @@
+"""Benches that need processes of their own; ``pdfed bench`` runs them."""

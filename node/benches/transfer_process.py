@@ -1,0 +1,168 @@
+"""One process of the transfer bench: a host with a store, or libp2p as it comes, told by lines of JSON what to do.
+
+``python -m node.benches.transfer_process (node|stock) SEED STORE`` prints its address and then answers each line of its
+standard input with one line; it ends with its input. See `node.benches.transfer` for the other side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from node.host.interface import Stream
+from node.host.libp2p_host import Libp2pHost, open_host, quiet_libp2p_logging
+from node.weights.fetch import fetch
+from node.weights.serve import WeightsServer
+from node.weights.store import WeightsStore
+from node.weights.transfer import Progress
+from pdfedchain.ids import cid_text, parse_cid
+
+__all__ = ["main"]
+
+BARE: Final = "/pdfed/bench/bare/1"
+
+#: A write that fills one yamux frame inside one noise message.
+_WRITE_SIZE_BYTES: Final = 65_507
+_READ_SIZE_BYTES: Final = 262_144
+_FOLDER_SIZE_BYTES_MAX: Final = 2**40
+
+Command = dict[str, Any]
+Operation = Callable[[Command], Awaitable[Command]]
+
+
+def main() -> None:
+    """Run until standard input ends."""
+    kind, seed, store = sys.argv[1:]
+    trio.run(_stock if kind == "stock" else _node, bytes([int(seed)]) * 32, Path(store))
+
+
+async def _node(seed: bytes, directory: Path) -> None:
+    quiet_libp2p_logging()
+    store = WeightsStore(directory)
+    async with open_host(seed) as host:
+        WeightsServer(store).attach(host)
+        host.set_stream_handler(BARE, _send)
+
+        async def do(command: Command) -> Command:
+            return await _OPERATIONS[command["do"]](host, store, command)
+
+        await _obey(host.addresses[0], do)
+
+
+async def _stock(seed: bytes, directory: Path) -> None:
+    from node.benches.stock import open_stock  # other processes need not load it
+
+    async with open_stock(seed) as node:
+
+        async def do(command: Command) -> Command:
+            match command["do"]:
+                case "connect":
+                    await node.connect(command["address"])
+                    return {}
+                case "bare":
+                    return {"wall_s": await node.bare(command["address"], command["size_bytes"])}
+                case "add":
+                    return {"cid": await node.add(Path(command["path"]))}
+                case _:
+                    return {"wall_s": await node.fetch(command["address"], command["cid"])}
+
+        await _obey(node.address, do)
+
+
+async def _obey(address: str, do: Operation) -> None:
+    _say({"address": address})
+    while line := await trio.to_thread.run_sync(sys.stdin.readline):
+        _say(await do(json.loads(line)))
+
+
+def _say(answer: Command) -> None:
+    print(json.dumps(answer), flush=True)  # noqa: T201 - the protocol with the parent process
+
+
+async def _connect(host: Libp2pHost, store: WeightsStore, command: Command) -> Command:
+    await host.connect(command["address"])
+    return {}
+
+
+async def _add(host: Libp2pHost, store: WeightsStore, command: Command) -> Command:
+    cid = await trio.to_thread.run_sync(store.add_folder, Path(command["path"]))
+    return {"cid": cid_text(cid)}
+
+
+async def _bare(host: Libp2pHost, store: WeightsStore, command: Command) -> Command:
+    size_bytes = left = command["size_bytes"]
+    async with await host.open_stream(command["address"].rpartition("/")[2], BARE) as stream:
+        started = time.perf_counter()
+        await stream.write(size_bytes.to_bytes(8, "big"))
+        while left > 0:
+            part = min(left, _READ_SIZE_BYTES)
+            await stream.read_exactly(part)
+            left -= part
+        return {"wall_s": time.perf_counter() - started}
+
+
+async def _fetch(host: Libp2pHost, store: WeightsStore, command: Command) -> Command:
+    peers = [address.rpartition("/")[2] for address in command["addresses"]]
+    target = WeightsStore(Path(command["store"]))
+    told = 0
+
+    def tell(progress: Progress) -> None:
+        nonlocal told
+        if command.get("tell") and progress.blocks > told + progress.blocks_known // 16:
+            told = progress.blocks
+            _say({"blocks": progress.blocks, "blocks_known": progress.blocks_known})
+
+    gc.collect()
+    idle_size_bytes = _reset_peak()
+    started = time.perf_counter()
+    report = await fetch(
+        host, target, parse_cid(command["cid"]), peers, size_bytes_max=_FOLDER_SIZE_BYTES_MAX, on_progress=tell
+    )
+    wall_s = time.perf_counter() - started
+    return {
+        "wall_s": wall_s,
+        "fetched_blocks": report.fetched_blocks,
+        "blocks": report.progress.blocks,
+        "size_bytes": report.fetched_bytes,
+        "extra_memory_bytes": _memory("VmHWM") - idle_size_bytes,
+    }
+
+
+_OPERATIONS: Final = {"connect": _connect, "add": _add, "bare": _bare, "fetch": _fetch}
+
+
+async def _send(stream: Stream) -> None:
+    size_bytes = int.from_bytes(await stream.read_exactly(8), "big")
+    data = bytes(_WRITE_SIZE_BYTES)
+    while size_bytes > 0:
+        part = data[: min(size_bytes, len(data))]
+        await stream.write(part)
+        size_bytes -= len(part)
+
+
+def _reset_peak() -> int:
+    """Resident memory now, from which on the peak is counted anew. Linux only; 0 elsewhere."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _memory("VmRSS")
+
+
+def _memory(key: str) -> int:
+    try:
+        status = Path(f"/proc/{os.getpid()}/status").read_text()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) * 1_024 for line in status.splitlines() if line.startswith(key + ":"))
+
+
+if __name__ == "__main__":
+    main()
