@@ -39,8 +39,9 @@ OUTSIDE = {
 }
 #: What diffusion may know of the chain: its base layers. Hashes with a domain tag are one of them.
 BASE_FOR_DIFFUSION = {"errors", "ids", "limits", "codec", "crypto", "types"}
-#: The one folder that may import the network library and what it brings.
-ONLY_IN = {"libp2p": "node/host", "multiaddr": "node/host", "google": "node/host"}
+#: The one folder that may import the network library and what it brings, and the file that measures it as it comes.
+NETWORK = ("node/host/", "node/benches/stock.py")
+ONLY_IN = {"libp2p": NETWORK, "multiaddr": NETWORK, "google": NETWORK}
 
 
 def modules(package: str) -> Iterator[Path]:

@@ -186,10 +186,11 @@ def _dag_node(data: bytes) -> None:
 
 
 def _answer(data: bytes) -> None:
+    head, _, block = data.partition(b"\xff|")
     try:
-        answer = decode(Answer, data, size_bytes_max=LENGTH_MAX)
-        if answer.data is not None:
-            Block.check(answer.cid, answer.data)
+        answer = decode(Answer, head, size_bytes_max=LENGTH_MAX)
+        if answer.here:
+            Block.check(answer.cid, block)
     except InputError:
         return
 
@@ -288,7 +289,7 @@ def node_targets() -> Iterator[Target]:
     yield Target("handle/mempool", MempoolTarget(), tuple(b"\x00" + _payment(nonce) for nonce in (0, 1, 5)))
     yield Target("handle/weights-blocks", WeightsTarget(), (b"\xff|".join((nodes[1], nodes[0], b"\x00leaf")), *nodes))
     yield Target("parse/weights-node", _dag_node, nodes)
-    yield Target("parse/weights-answer", _answer, (encode(Answer(leaf.cid, b"weights")),))
+    yield Target("parse/weights-answer", _answer, (encode(Answer(leaf.cid, here=True)) + b"\xff|weights",))
     yield Target("parse/safetensors", _tensors, (_tensor_file(),))
     yield Target("parse/worker-request", _request, (len(job).to_bytes(4, "big") + job,))
     yield Target("parse/config", partial(_text, lambda text: parse_config(text, "config.toml")), (_CONFIG,))
