@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pdfedchain.application import Application, BlockContext, Execution, Judgement
     from pdfedchain.audit import Problem, ProblemKind, verify_chain
-    from pdfedchain.chain import Chain, ProvenValue, Subscription, single_genesis
+    from pdfedchain.chain import Chain, Subscription, single_genesis
     from pdfedchain.codec import canonical, decode, encode, from_plain, to_plain
     from pdfedchain.crypto import SigningKey, StateProof, StateTree, hash_of
     from pdfedchain.errors import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from pdfedchain.ids import Address, Cid, Hash
     from pdfedchain.light import LightClient, LightError, ProvenState, verify_bundle
-    from pdfedchain.proving import light_bundle
+    from pdfedchain.proving import ProvenValue, light_bundle
     from pdfedchain.state import Ledger, LedgerView
     from pdfedchain.store.interface import Store
     from pdfedchain.store.memory import MemoryStore
@@ -106,7 +106,7 @@ __all__ = [
 _HOMES = {
     "pdfedchain.application": ["Application", "BlockContext", "Execution", "Judgement"],
     "pdfedchain.audit": ["Problem", "ProblemKind", "verify_chain"],
-    "pdfedchain.chain": ["Chain", "ProvenValue", "Subscription", "single_genesis"],
+    "pdfedchain.chain": ["Chain", "Subscription", "single_genesis"],
     "pdfedchain.codec": ["canonical", "decode", "encode", "from_plain", "to_plain"],
     "pdfedchain.crypto": ["SigningKey", "StateProof", "StateTree", "hash_of"],
     "pdfedchain.errors": [
@@ -126,7 +126,7 @@ _HOMES = {
     ],
     "pdfedchain.ids": ["Address", "Cid", "Hash"],
     "pdfedchain.light": ["LightClient", "LightError", "ProvenState", "verify_bundle"],
-    "pdfedchain.proving": ["light_bundle"],
+    "pdfedchain.proving": ["ProvenValue", "light_bundle"],
     "pdfedchain.state": ["Ledger", "LedgerView"],
     "pdfedchain.store.interface": ["Store"],
     "pdfedchain.store.memory": ["MemoryStore"],

@@ -21,27 +21,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from pdfedchain.application import Application
 from pdfedchain.consensus.effects import Committed
 from pdfedchain.consensus.replica import Replica
-from pdfedchain.crypto import SigningKey, StateProof, StateTree, hash_of, verify_absence, verify_presence
-from pdfedchain.errors import InputError, InvalidProof, NotFound, NotYet, UsageError
+from pdfedchain.crypto import SigningKey, StateTree
+from pdfedchain.errors import InputError, NotFound, NotYet, UsageError
 from pdfedchain.ids import Hash
 from pdfedchain.limits import TRANSACTION_SIZE_BYTES_MAX
+from pdfedchain.proving import ProvenValue
 from pdfedchain.state.ledger import Ledger
 from pdfedchain.store.interface import Store
 from pdfedchain.store.memory import MemoryStore
 from pdfedchain.store.signer import MemorySigner
 from pdfedchain.store.wal import MemoryLog
 from pdfedchain.types.authorities import AuthoritySet
-from pdfedchain.types.block import FinalBlock, Header
+from pdfedchain.types.block import FinalBlock
 from pdfedchain.types.event import StoredEvent
 from pdfedchain.types.genesis import ChainParameters, Genesis
 from pdfedchain.types.transaction import transaction_hash
-from pdfedchain.types.vote import Certificate, VoteKind
 
-__all__ = ["Chain", "ProvenValue", "Subscription", "single_genesis"]
+__all__ = ["Chain", "Subscription", "single_genesis"]
 
 
 def single_genesis(
@@ -70,38 +71,6 @@ def single_genesis(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ProvenValue:
-    """A value of the state, or its absence, with all that convinces somebody who knows the authorities.
-
-    Attributes:
-        value: ``None`` where the key has none.
-        header: of the block after which the state has this value.
-        certificate: that block's finality.
-    """
-
-    key: bytes
-    value: bytes | None
-    proof: StateProof
-    header: Header
-    certificate: Certificate
-
-    def verify(self, authorities: AuthoritySet, chain_id: str) -> None:
-        """Check everything but who the authorities are.
-
-        Raises:
-            InvalidProof: it does not show that the key has this value.
-        """
-        expected = (VoteKind.PRECOMMIT, self.header.height, hash_of(self.header))
-        if (self.certificate.kind, self.certificate.height, self.certificate.block) != expected:
-            raise InvalidProof("the certificate is not this header's")
-        self.certificate.verify(chain_id, authorities)
-        if self.value is None:
-            verify_absence(self.header.state_root, self.key, self.proof)
-        else:
-            verify_presence(self.header.state_root, self.key, self.value, self.proof)
-
-
 class Subscription:
     """Events of one kind, or all, in order; each comes once. Iterating ends where the chain ends, for now."""
 
@@ -119,6 +88,10 @@ class Subscription:
         events = tuple(self._store.events(from_height=self._next_height, to_height=height, kind=self._kind))
         self._next_height = height + 1
         return events
+
+    def rewind(self, height: int) -> None:
+        """The chain went back to this height: what happens from here on comes, though its heights came before."""
+        self._next_height = min(self._next_height, height + 1)
 
 
 class Chain:
@@ -152,19 +125,26 @@ class Chain:
         self._application = application
         self._clock = clock or _now_ms
         self._ahead_ms = 0
-        # The replica's time stands still but in `produce`: no heartbeat of its own makes a block nobody asked for.
-        self._replica_time_ms = 0
         self._waiting: dict[bytes, None] = {}
-        self._replica = Replica(
-            application=application,
-            store=store,
+        self._snapshots: list[_Moment] = []
+        self._snapshots_taken = 0
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
+        self._replica = self._started_replica()
+
+    def _started_replica(self) -> Replica:
+        # Its time stands still but in `produce`: no heartbeat of its own makes a block nobody asked for.
+        self._replica_time_ms = 0
+        replica = Replica(
+            application=self._application,
+            store=self._store,
             log=MemoryLog(),
             signer=MemorySigner(),
-            key=key,
+            key=self._key,
             clock=lambda: self._replica_time_ms,
             candidates=lambda: tuple(self._waiting),
         )
-        self._replica.start()
+        replica.start()
+        return replica
 
     @classmethod
     def create(
@@ -256,7 +236,9 @@ class Chain:
             kind: only of this kind.
             from_height: from this block on; from the next block on if ``None``.
         """
-        return Subscription(self._store, kind, self.height + 1 if from_height is None else from_height)
+        subscription = Subscription(self._store, kind, self.height + 1 if from_height is None else from_height)
+        self._subscriptions.add(subscription)
+        return subscription
 
     # Writing
 
@@ -315,15 +297,55 @@ class Chain:
             raise UsageError("chain time does not run backwards")
         self._ahead_ms += duration_ms
 
+    def snapshot(self) -> int:
+        """Remember this moment: blocks, state, waiting transactions, and how far the clock runs ahead.
+
+        Returns:
+            A number for `revert`. Numbers are not used twice.
+
+        Raises:
+            UsageError: the store is not in memory.
+        """
+        store = self._memory_store("snapshots are taken of a chain in memory only")
+        self._snapshots_taken += 1
+        self._snapshots.append(_Moment(self._snapshots_taken, store.copy(), tuple(self._waiting), self._ahead_ms))
+        return self._snapshots_taken
+
+    def revert(self, snapshot: int) -> None:
+        """Go back to a remembered moment. That snapshot, and those taken after it, are used up.
+
+        The store stays the same object. A `Subscription` that has seen what is undone sees what happens instead.
+
+        Raises:
+            UsageError: there is no such snapshot, or it is used up.
+        """
+        number = next((i for i, moment in enumerate(self._snapshots) if moment.number == snapshot), None)
+        if number is None:
+            known = ", ".join(str(moment.number) for moment in self._snapshots) or "none"
+            raise UsageError(
+                f"there is no snapshot {snapshot}; there are: {known}", hint="each can be reverted to once"
+            )
+        moment = self._snapshots[number]
+        del self._snapshots[number:]
+        self._memory_store("only a chain in memory goes back").become(moment.store)
+        self._waiting, self._ahead_ms = dict.fromkeys(moment.waiting), moment.ahead_ms
+        self._replica = self._started_replica()
+        for subscription in self._subscriptions:
+            subscription.rewind(self.height)
+
+    def _memory_store(self, message: str) -> MemoryStore:
+        if not isinstance(self._store, MemoryStore):
+            raise UsageError(message, hint="make the chain without a store, or with a MemoryStore")
+        return self._store
+
     def fork(self) -> Chain:
         """An independent chain that goes on from here, in memory: try something, and throw it away.
 
         Raises:
             UsageError: the store is not in memory.
         """
-        if not isinstance(self._store, MemoryStore):
-            raise UsageError("only a chain in memory can be forked")
-        twin = Chain(self._store.copy(), self._key, self._application, self._clock)
+        store = self._memory_store("only a chain in memory can be forked")
+        twin = Chain(store.copy(), self._key, self._application, self._clock)
         twin._ahead_ms = self._ahead_ms
         twin._waiting = dict(self._waiting)
         return twin
@@ -331,6 +353,16 @@ class Chain:
     def _time_ms(self) -> int:
         """Time of the next block."""
         return max(self._clock() + self._ahead_ms, self._replica.position.time_ms_min)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What `Chain.snapshot` remembers."""
+
+    number: int
+    store: MemoryStore
+    waiting: tuple[bytes, ...]
+    ahead_ms: int
 
 
 def _now_ms() -> int:

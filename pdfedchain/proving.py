@@ -7,17 +7,52 @@ any header that is still here; it then holds the changes of the authority set si
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
 
-from pdfedchain.crypto import StateTree
-from pdfedchain.errors import NotFound
+from pdfedchain.crypto import StateProof, StateTree, hash_of, verify_absence, verify_presence
+from pdfedchain.errors import InvalidProof, NotFound
 from pdfedchain.limits import HANDOVERS_PER_BUNDLE_MAX
 from pdfedchain.store.interface import Store
 from pdfedchain.types.authorities import AuthoritySet
+from pdfedchain.types.block import Header
 from pdfedchain.types.genesis import Genesis
 from pdfedchain.types.light import HeaderAnchor, LightBlock, LightBundle, ValueProof
+from pdfedchain.types.vote import Certificate, VoteKind
 
-__all__ = ["light_bundle", "light_path"]
+__all__ = ["ProvenValue", "light_bundle", "light_path"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenValue:
+    """A value of the state, or its absence, with all that convinces somebody who knows the authorities.
+
+    Attributes:
+        value: ``None`` where the key has none.
+        header: of the block after which the state has this value.
+        certificate: that block's finality.
+    """
+
+    key: bytes
+    value: bytes | None
+    proof: StateProof
+    header: Header
+    certificate: Certificate
+
+    def verify(self, authorities: AuthoritySet, chain_id: str) -> None:
+        """Check everything but who the authorities are.
+
+        Raises:
+            InvalidProof: it does not show that the key has this value.
+        """
+        expected = (VoteKind.PRECOMMIT, self.header.height, hash_of(self.header))
+        if (self.certificate.kind, self.certificate.height, self.certificate.block) != expected:
+            raise InvalidProof("the certificate is not this header's")
+        self.certificate.verify(chain_id, authorities)
+        if self.value is None:
+            verify_absence(self.header.state_root, self.key, self.proof)
+        else:
+            verify_presence(self.header.state_root, self.key, self.value, self.proof)
 
 
 def light_path(store: Store, *, from_height: int = 0) -> tuple[LightBlock, ...]:

@@ -20,7 +20,15 @@ from pdfedchain.store.memory import MemoryStore
 from pdfedchain.store.sqlite import SqliteStore
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.ballot import BallotKind, Outcome, commitment_of
-from pdfedchain.types.transaction import CommitBallot, Have, Payload, RevealBallot, Transaction, Transfer
+from pdfedchain.types.transaction import (
+    CommitBallot,
+    Have,
+    Payload,
+    RevealBallot,
+    Transaction,
+    Transfer,
+    transaction_hash,
+)
 from tests.pdfedchain.chain_world import Words, words_genesis
 from tests.pdfedchain.ledger_world import CHAIN_ID, GOOD, SALT, START_MS, cid_of, genesis_of, key_of, offer
 
@@ -157,6 +165,59 @@ def test_a_fork_tries_something_without_consequences(tmp_path: Path) -> None:
     durable = words_chain(store=SqliteStore(tmp_path / "chain.db"))
     with pytest.raises(UsageError, match="memory"):
         durable.fork()
+    durable.store.close()
+
+
+def test_a_snapshot_brings_back_everything_and_is_used_up() -> None:
+    now = [START_MS]
+    genesis = single_genesis(Words(), KEY, time_ms=START_MS)
+    chain = Chain.create(genesis, KEY, application=Words(), clock=lambda: now[0])
+    events, store = chain.subscribe(), chain.store
+    chain.submit(b"a=1")
+    first = chain.produce()
+    chain.submit(b"b=2")
+    moment = chain.snapshot()
+    for attempt in (b"c=3", b"c=4"):
+        moment = moment if attempt == b"c=3" else chain.snapshot()
+        chain.advance_time(60_000)
+        chain.submit(attempt)
+        chain.submit(b"-a")
+        later = chain.snapshot()
+        chain.produce()
+        assert (chain.height, chain.query(b"a"), chain.query(b"b")) == (2, None, b"2")
+        assert [stored.height for stored in events.take()][-3:] == [2, 2, 2]
+        chain.revert(moment)
+        assert chain.store is store
+        assert (chain.height, chain.query(b"a"), chain.query(b"c"), chain.waiting) == (1, b"1", None, (b"b=2",))
+        assert chain.store.final_block(1) == first
+        assert chain.store.transaction_height(transaction_hash(attempt)) is None
+        for used_up in (moment, later, 0):
+            with pytest.raises(UsageError, match=f"no snapshot {used_up}; there are: none"):
+                chain.revert(used_up)
+    second = chain.produce()
+    assert second.block.header.time_ms == START_MS + 2
+    assert [stored.event.subjects[0] for stored in events] == [b"b"]
+    assert list(verify_chain(chain.store, Words())) == []
+
+
+def test_snapshots_nest(tmp_path: Path) -> None:
+    chain = words_chain()
+    numbers = []
+    for i in range(3):
+        numbers.append(chain.snapshot())
+        chain.submit(b"k=%d" % i)
+        chain.produce()
+    assert len(set(numbers)) == 3
+    chain.revert(numbers[2])
+    assert (chain.height, chain.query(b"k")) == (2, b"1")
+    chain.revert(numbers[0])
+    assert (chain.height, chain.query(b"k")) == (0, None)
+    with pytest.raises(UsageError):
+        chain.revert(numbers[1])
+    assert chain.snapshot() not in numbers
+    durable = words_chain(store=SqliteStore(tmp_path / "chain.db"))
+    with pytest.raises(UsageError, match="memory"):
+        durable.snapshot()
     durable.store.close()
 
 
