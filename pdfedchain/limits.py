@@ -97,3 +97,11 @@ HANDOVERS_PER_BUNDLE_MAX: Final = 256
 VALUES_PER_BUNDLE_MAX: Final = 256
 LIGHT_BLOCK_SIZE_BYTES_MAX: Final = 65_536
 LIGHT_BUNDLE_SIZE_BYTES_MAX: Final = 67_108_864
+
+#: A snapshot's chunks aim at half a mebibyte of keys and values; a single value may be larger. A manifest of 65,536
+#: parts is 2.6 MiB and stands for some 20 GiB of state.
+SNAPSHOT_CHUNK_TARGET_SIZE_BYTES: Final = 524_288
+SNAPSHOT_CHUNK_SIZE_BYTES_MAX: Final = 4_194_304
+SNAPSHOT_CHUNK_KEYS_MAX: Final = 65_536
+SNAPSHOT_CHUNKS_MAX: Final = 65_536
+SNAPSHOT_MANIFEST_SIZE_BYTES_MAX: Final = 4_194_304

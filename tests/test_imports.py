@@ -28,6 +28,7 @@ LAYERS = {
     "light": 6,
     "audit": 7,
     "proving": 7,
+    "snapshot": 7,
     "chain": 8,
     "testing": 9,
 }

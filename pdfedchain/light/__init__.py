@@ -16,12 +16,14 @@ from pdfedchain.light.errors import (
     UntrustedAnchor,
     WrongChain,
 )
+from pdfedchain.light.snapshot import BadSnapshot, StateAssembly
 from pdfedchain.types.light import HeaderAnchor, LightBlock, LightBundle, ValueProof
 
 __all__ = [
     "CLOCK_BOUND_MS",
     "BadCertificate",
     "BadHandover",
+    "BadSnapshot",
     "BadValue",
     "BrokenLink",
     "ForkDetected",
@@ -35,6 +37,7 @@ __all__ = [
     "NotNewer",
     "NotProven",
     "ProvenState",
+    "StateAssembly",
     "TrustExpired",
     "UnknownAuthorities",
     "UntrustedAnchor",
