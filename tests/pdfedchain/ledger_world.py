@@ -25,7 +25,9 @@ from pdfedchain.types.ledger import (
     GenesisParticipant,
     LedgerGenesis,
     LedgerParameters,
+    PrivateWindow,
     Settlements,
+    TaskPool,
 )
 from pdfedchain.types.score import ArithmeticProfile, ScoreReport, ScoringSpec, Tolerance
 from pdfedchain.types.task import Ceilings, ModelSpec, TaskSpec, TensorSpec
@@ -111,8 +113,9 @@ def genesis_of(
     parameters: LedgerParameters = PARAMETERS,
     chain_parameters: ChainParameters | None = None,
     amount: int = 1_000,
+    pool: int = 0,
 ) -> Genesis:
-    """A genesis in which authorities are participants, and so are "trainer", "outsider" and "voter"."""
+    """A genesis in which authorities are participants, and so are "trainer" and "voter"; each task has a pool."""
     names = [f"authority{i}" for i in range(authorities)]
     people = [*names, "trainer", "voter"]
     ledger = LedgerGenesis(
@@ -120,6 +123,7 @@ def genesis_of(
         tuple(Allocation(key_of(name).address, amount) for name in people),
         tuple(GenesisParticipant(key_of(name).address, registration(name)) for name in people),
         tuple(tasks),
+        tuple(TaskPool(task.name, pool) for task in tasks) if pool else (),
     )
     members = tuple(key_of(name).address for name in names)
     return Genesis(
@@ -236,6 +240,20 @@ class World:
         self.commit(name, reports)
         self.reveal(name, reports)
         self.settle_all()
+
+    def vote(self, name: str, reports: dict[str, ScoreReport | None]) -> None:
+        """Private ballots by name of the voter, from the first window to the last; ``None`` is sealed, never opened."""
+        sealed = {key_of(voter): (report or GOOD).coarse() for voter, report in reports.items()}
+        opened = {key_of(voter): report.coarse() for voter, report in reports.items() if report is not None}
+        self.block(*(self.commitment(name, key, report, BallotKind.PRIVATE) for key, report in sealed.items()))
+        self.wait_for(name, PrivateWindow.REVEAL)
+        self.block(*(self.opening(name, key, report, BallotKind.PRIVATE) for key, report in opened.items()))
+        self.wait_for(name, PrivateWindow.CLOSED)
+
+    def wait_for(self, name: str, window: PrivateWindow) -> None:
+        """Blocks until the window of private ballots has come to this."""
+        while self.view.private_window(cid_of(name)) is not window:
+            self.block(advance_ms=10_000)
 
     def accept(self, name: str, author: str = "trainer", report: ScoreReport = GOOD, **options: object) -> None:
         """A new checkpoint that is accepted."""
