@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pdfedchain.codec import encode
 from pdfedchain.crypto import SigningKey
 from pdfedchain.ids import Address
-from pdfedchain.types.transaction import CommitBallot, Have, Payload, RevealBallot, Transaction
+from pdfedchain.types.transaction import Payload, Transaction, WithoutNonce
 
 __all__ = ["Submitter"]
 
@@ -37,11 +37,11 @@ class Submitter:
         """Sign and spread a payload.
 
         Args:
-            nonce: the account's, for payloads that are ordered by it; 0 for `Have` and ballots.
+            nonce: the account's, for payloads that are ordered by it; 0 for those `WithoutNonce`.
 
         Raises:
             InputError: the own pool refuses it.
         """
-        assert nonce == 0 or not isinstance(payload, Have | CommitBallot | RevealBallot)
+        assert nonce == 0 or not isinstance(payload, WithoutNonce)
         transaction = Transaction(self._chain_id, self._key.address, nonce, payload)
         await self._spread(encode(transaction.sign(self._key)))

@@ -18,16 +18,26 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pdfedchain.crypto import StateTree
 from pdfedchain.ids import Address, Hash
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.block import BlockBody
 from pdfedchain.types.event import Event
-from pdfedchain.types.genesis import Genesis
+from pdfedchain.types.genesis import ChainParameters, Genesis
 
-__all__ = ["Application", "BlockContext", "Execution", "Judgement"]
+__all__ = [
+    "Application",
+    "BlockContext",
+    "Execution",
+    "Governed",
+    "Judgement",
+    "Rules",
+    "rules_of",
+    "versions_of",
+    "versions_text",
+]
 
 
 class Judgement(enum.Enum):
@@ -73,6 +83,18 @@ class Execution:
     events: tuple[Event, ...]
     next_authorities: AuthoritySet
     transaction_subjects: tuple[tuple[bytes, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a chain may change about its own blocks, beside who votes on them.
+
+    Attributes:
+        version: in the header, and in the context of whoever executes it.
+    """
+
+    version: int
+    parameters: ChainParameters
 
 
 class Application(Protocol):
@@ -121,3 +143,42 @@ class Application(Protocol):
     def has_open_deadline(self, state: StateTree) -> bool:
         """Whether time passing changes the state, so that blocks are needed although nobody transacts."""
         ...
+
+
+@runtime_checkable
+class Governed(Protocol):
+    """An application that changes the rules of its own chain. Where one does not, those of genesis hold for good.
+
+    Attributes:
+        versions: of the blocks that it can execute; `BlockContext.version` says which one a block has.
+    """
+
+    versions: range
+
+    def rules(self, state: StateTree, height: int) -> Rules:
+        """The rules of the block of this height.
+
+        Args:
+            state: after the block before.
+        """
+        ...
+
+
+def rules_of(application: Application, genesis: Genesis, state: StateTree, height: int) -> Rules:
+    """The rules of the block of a height; ``state`` is the one before it."""
+    if isinstance(application, Governed):
+        return application.rules(state, height)
+    return Rules(genesis.version, genesis.parameters)
+
+
+def versions_of(application: Application) -> range:
+    """Versions of blocks that an application can execute."""
+    if isinstance(application, Governed):
+        return application.versions
+    return range(application.version, application.version + 1)
+
+
+def versions_text(versions: range) -> str:
+    """For people: ``1``, or ``1 to 3``."""
+    first, last = versions[0], versions[-1]
+    return str(first) if first == last else f"{first} to {last}"

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from pdfedchain.application import Application, BlockContext, Execution
+from pdfedchain.application import Application, BlockContext, Execution, Rules, rules_of, versions_of, versions_text
 from pdfedchain.codec import encode
 from pdfedchain.crypto import StateTree, hash_of, tagged_hash
 from pdfedchain.errors import DecodeError, InputError, InvalidBlock, InvalidProof, NotFound, Pruned, StateError
 from pdfedchain.ids import Hash, check_cid, cid_text
-from pdfedchain.limits import CID_SIZE_BYTES
+from pdfedchain.limits import BLOCK_SIZE_BYTES_MAX, CID_SIZE_BYTES
 from pdfedchain.store.interface import Store
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.block import Block, Header
@@ -59,6 +59,8 @@ class ProblemKind(enum.StrEnum):
     CERTIFICATE = "certificate"
     #: The application refuses the block.
     EXECUTION = "execution"
+    #: Not wrong, but not executable here: the block is of a version that this program does not know.
+    VERSION = "version"
     #: Executing the block gives another state, or another next authority set, than its header says.
     STATE_ROOT = "state-root"
     #: The stored events are not those of the execution.
@@ -107,7 +109,7 @@ class _Auditor:
     """The chain so far.
 
     ``state`` is ``None`` once it cannot be known any more, ``parent`` where the block before cannot be read. The
-    authorities are then the last known ones.
+    authorities are then the last known ones, and what depends on the rules in effect is not checked.
     """
 
     def __init__(self, store: Store, application: Application, genesis: Genesis, state: StateTree) -> None:
@@ -116,6 +118,7 @@ class _Auditor:
         self.genesis = genesis
         self.state: StateTree | None = state
         self.authorities = genesis.authorities
+        self.rules = Rules(genesis.version, genesis.parameters)
         self.parent: Hash | None = genesis.hash
         self.parent_time_ms = genesis.time_ms
 
@@ -137,6 +140,7 @@ class _Auditor:
         if execution is not None:
             yield from self._events(where, height, execution.events)
             self.authorities = execution.next_authorities
+            self.rules = rules_of(self.application, self.genesis, execution.state, height + 1)
         else:
             self._follow_handover(height)
         self.state = None if execution is None else execution.state
@@ -168,10 +172,10 @@ class _Auditor:
             self.authorities = named
 
     def _header(self, where: str, height: int, header: Header) -> Iterator[Problem]:
-        genesis = self.genesis
+        genesis, known = self.genesis, self.state is not None
         for kind, what, expected, found in (
             (ProblemKind.HEADER, "chain ", genesis.chain_id, header.chain_id),
-            (ProblemKind.HEADER, "version ", genesis.version, header.version),
+            (ProblemKind.HEADER, "version ", self.rules.version if known else header.version, header.version),
             (ProblemKind.HEADER, "height ", height, header.height),
             (ProblemKind.HEADER, "proposer ", _turn(self.authorities, header.height, header.round), header.proposer),
             (ProblemKind.HEADER, "authority set ", hash_of(self.authorities), header.authorities),
@@ -179,7 +183,7 @@ class _Auditor:
         ):
             if expected != found:
                 yield Problem(kind, where, what + _text(expected), what + _text(found))
-        earliest_ms = self.parent_time_ms + genesis.parameters.block_interval_min_ms
+        earliest_ms = self.parent_time_ms + (self.rules.parameters.block_interval_min_ms if known else 1)
         if header.time_ms < earliest_ms:
             yield Problem(ProblemKind.TIME, where, f"{earliest_ms} ms or later", f"{header.time_ms} ms")
 
@@ -187,7 +191,8 @@ class _Auditor:
         if not block.is_consistent:
             expected, found = hash_of(block.body).hex(), block.header.body.hex()
             yield Problem(ProblemKind.BODY, where, f"body {expected}", f"body {found}")
-        size_bytes, size_bytes_max = len(encode(block)), self.genesis.parameters.block_size_bytes_max
+        size_bytes_max = BLOCK_SIZE_BYTES_MAX if self.state is None else self.rules.parameters.block_size_bytes_max
+        size_bytes = len(encode(block))
         if size_bytes > size_bytes_max:
             yield Problem(ProblemKind.BODY, where, f"at most {size_bytes_max} bytes", f"{size_bytes} bytes")
 
@@ -222,10 +227,14 @@ class _Auditor:
         """Execute a block; the value of the generator is the `Execution`, ``None`` where the state is unknown."""
         if self.state is None or self.parent is None:
             return None
-        header = block.header
+        header, versions = block.header, versions_of(self.application)
+        if self.rules.version not in versions:
+            texts = (f"version {self.rules.version}", f"this program executes version {versions_text(versions)}")
+            yield Problem(ProblemKind.VERSION, where, *texts)
+            return None
         context = BlockContext(
             chain_id=self.genesis.chain_id,
-            version=self.genesis.version,
+            version=self.rules.version,
             height=header.height,
             round=header.round,
             time_ms=header.time_ms,

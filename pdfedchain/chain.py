@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from weakref import WeakSet
 
-from pdfedchain.application import Application
+from pdfedchain.application import Application, versions_of, versions_text
 from pdfedchain.consensus.effects import Committed
 from pdfedchain.consensus.replica import Replica
 from pdfedchain.crypto import SigningKey, StateTree
@@ -114,10 +114,11 @@ class Chain:
                 f"the key is not the only authority of chain {genesis.chain_id!r}, which has {len(members)}",
                 hint="an embedded chain has one authority; several need replicas and a network",
             )
-        if (genesis.application, genesis.version) != (application.name, application.version):
+        versions = versions_of(application)
+        if genesis.application != application.name or genesis.version not in versions:
             raise UsageError(
                 f"the chain executes {genesis.application!r} version {genesis.version},"
-                f" not {application.name!r} version {application.version}"
+                f" not {application.name!r} version {versions_text(versions)}"
             )
         self.genesis = genesis
         self._store = store

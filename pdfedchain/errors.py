@@ -13,6 +13,7 @@
     │   │   └── LightError      what a light client refuses, one class per reason (`pdfedchain.light.errors`)
     │   └── UsageError          a person or a program used a command, a file or an option wrongly
     ├── StateError              our own durable state cannot be used as it is (damaged, foreign, too new)
+    │   ├── UnsupportedVersion  the chain goes on under a version that this program does not know
     │   └── WouldDoubleSign     the signer record holds a different message for this height, round and step
     └── NotFound                asked for something that is not stored here
         └── Pruned              it was there, or would be, but this store keeps only newer ones
@@ -35,6 +36,7 @@ __all__ = [
     "Pruned",
     "SignatureError",
     "StateError",
+    "UnsupportedVersion",
     "UsageError",
     "WouldDoubleSign",
 ]
@@ -94,6 +96,10 @@ class UsageError(InputError):
 
 class StateError(PdfedError):
     """Durable state of this node cannot be used as it is."""
+
+
+class UnsupportedVersion(StateError):
+    """The next block is of a version that this program cannot execute; what is stored is good."""
 
 
 class WouldDoubleSign(StateError):

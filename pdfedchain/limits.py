@@ -38,6 +38,22 @@ PARENTS_MAX: Final = 16
 #: Authorities of one chain. All-to-all votes grow with the square; CometBFT's largest sets have about 180.
 AUTHORITIES_MAX: Final = 200
 
+#: Authority sets kept for evidence. One with many changes in a short time forgets the oldest early.
+AUTHORITY_TERMS_MAX: Final = 1_024
+
+#: Open proposals of one authority, so that none can fill the list for the others; and of all.
+PROPOSALS_PER_AUTHORITY_MAX: Final = 4
+PROPOSALS_OPEN_MAX: Final = PROPOSALS_PER_AUTHORITY_MAX * AUTHORITIES_MAX
+
+#: Approved changes that wait for their height. All but one of them are in effect two blocks later.
+SCHEDULED_CHANGES_MAX: Final = 1_024
+
+#: A block smaller than this would keep out the proposal that mends it.
+GOVERNED_BLOCK_SIZE_BYTES_MIN: Final = 65_536
+
+#: Contributions to the beacon that one anchor commits to; computing a chain of this length takes seconds.
+ONION_LENGTH_MAX: Final = 2**24
+
 #: Checkpoints one block may settle; each costs every authority one scoring run.
 SETTLEMENTS_PER_BLOCK_MAX: Final = 8
 

@@ -6,7 +6,9 @@ import argparse
 import os
 import re
 import secrets
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -26,7 +28,7 @@ from pdfedchain.types.ledger import Deadline, LedgerParameters
 
 __all__ = ["add_arguments", "make_genesis", "run"]
 
-_DEADLINES = ("have", "scoring", "private_commit", "private_reveal", "late_reveal")
+_DEADLINES = ("have", "scoring", "private_commit", "private_reveal", "late_reveal", "proposal")
 _PACES = ("block_interval_min_ms", "heartbeat_idle_ms", "heartbeat_open_ms", "clock_bound_ms", "timeout_propose_ms")
 
 
@@ -145,14 +147,10 @@ def _seed(text: str | None) -> Hash:
 
 
 def _ledger_parameters(arguments: argparse.Namespace) -> LedgerParameters:
-    return LedgerParameters(
-        open_registration=arguments.open_registration,
-        have=_deadline(arguments.have, "--have"),
-        scoring=_deadline(arguments.scoring, "--scoring"),
-        private_commit=_deadline(arguments.private_commit, "--private-commit"),
-        private_reveal=_deadline(arguments.private_reveal, "--private-reveal"),
-        late_reveal=_deadline(arguments.late_reveal, "--late-reveal"),
-    )
+    given: dict[str, Any] = {
+        name: _deadline(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in _DEADLINES
+    }
+    return replace(LOCAL_PARAMETERS, open_registration=arguments.open_registration, **given)
 
 
 def _deadline(text: str, option: str) -> Deadline:

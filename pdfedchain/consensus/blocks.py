@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pdfedchain.application import Application, BlockContext, Execution
+from pdfedchain.application import Application, BlockContext, Execution, Rules, rules_of, versions_of, versions_text
 from pdfedchain.codec import encode
 from pdfedchain.crypto import StateTree, hash_of, tagged_hash
-from pdfedchain.errors import InvalidBlock
+from pdfedchain.errors import InvalidBlock, UnsupportedVersion
 from pdfedchain.ids import Address, Hash
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.block import Block, FinalBlock, Header
 from pdfedchain.types.genesis import Genesis
 
-__all__ = ["Position", "build_block", "position_after", "position_at_start", "verify_block"]
+__all__ = ["Position", "build_block", "position_after", "position_at_start", "position_on", "verify_block"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Position:
         parent_time_ms: its time.
         state: after the parent.
         authorities: who votes on the next block.
+        rules: its version and the pace of the chain.
     """
 
     genesis: Genesis
@@ -38,11 +39,12 @@ class Position:
     parent_time_ms: int
     state: StateTree
     authorities: AuthoritySet
+    rules: Rules
 
     @property
     def time_ms_min(self) -> int:
         """The earliest time the next header may carry."""
-        return self.parent_time_ms + self.genesis.parameters.block_interval_min_ms
+        return self.parent_time_ms + self.rules.parameters.block_interval_min_ms
 
     def context(self, *, round_: int, time_ms: int, proposer: Address) -> BlockContext:
         """What the application is told about a block here.
@@ -53,7 +55,7 @@ class Position:
         """
         return BlockContext(
             chain_id=self.genesis.chain_id,
-            version=self.genesis.version,
+            version=self.rules.version,
             height=self.height,
             round=round_,
             time_ms=time_ms,
@@ -66,15 +68,39 @@ class Position:
 
 def position_at_start(genesis: Genesis, state: StateTree) -> Position:
     """Before the first block."""
-    return Position(genesis, 1, genesis.hash, genesis.time_ms, state, genesis.authorities)
+    rules = Rules(genesis.version, genesis.parameters)
+    return Position(genesis, 1, genesis.hash, genesis.time_ms, state, genesis.authorities, rules)
 
 
-def position_after(genesis: Genesis, final: FinalBlock, execution: Execution) -> Position:
+def position_after(application: Application, genesis: Genesis, final: FinalBlock, execution: Execution) -> Position:
     """After a final block."""
-    header = final.block.header
-    return Position(
-        genesis, header.height + 1, final.block.hash, header.time_ms, execution.state, execution.next_authorities
-    )
+    return position_on(application, genesis, final.block.header, execution.state, execution.next_authorities)
+
+
+def position_on(
+    application: Application, genesis: Genesis, last: Header | None, state: StateTree, authorities: AuthoritySet
+) -> Position:
+    """On top of what a store holds.
+
+    Args:
+        last: header of the newest block; ``None`` before the first.
+        authorities: who votes on the next block.
+
+    Raises:
+        UnsupportedVersion: this program cannot execute the next block.
+    """
+    if last is None:
+        height, parent, time_ms = 1, genesis.hash, genesis.time_ms
+    else:
+        height, parent, time_ms = last.height + 1, hash_of(last), last.time_ms
+    rules, versions = rules_of(application, genesis, state, height), versions_of(application)
+    if rules.version not in versions:
+        raise UnsupportedVersion(
+            f"block {height} and later ones are of version {rules.version} of {application.name},"
+            f" this program executes version {versions_text(versions)}",
+            hint=f"install a release that executes version {rules.version} and start the node again; nothing is lost",
+        )
+    return Position(genesis, height, parent, time_ms, state, authorities, rules)
 
 
 def build_block(
@@ -93,7 +119,7 @@ def build_block(
         candidates: encoded transactions to choose from.
     """
     assert time_ms >= position.time_ms_min
-    size_bytes_max = position.genesis.parameters.block_size_bytes_max
+    size_bytes_max = position.rules.parameters.block_size_bytes_max
     context = position.context(round_=round_, time_ms=time_ms, proposer=proposer)
     chosen = list(candidates)
     while True:
@@ -110,7 +136,7 @@ def _assemble(
     body = application.propose(position.state, context, candidates)
     execution = application.execute(position.state, context, body)
     header = Header(
-        version=position.genesis.version,
+        version=position.rules.version,
         chain_id=position.genesis.chain_id,
         height=position.height,
         round=context.round,
@@ -133,7 +159,7 @@ def verify_block(application: Application, position: Position, block: Block) -> 
     """
     header, genesis = block.header, position.genesis
     expected: tuple[tuple[str, object, object], ...] = (
-        ("version", genesis.version, header.version),
+        ("version", position.rules.version, header.version),
         ("chain", genesis.chain_id, header.chain_id),
         ("height", position.height, header.height),
         ("parent", position.parent, header.parent),
@@ -145,7 +171,7 @@ def verify_block(application: Application, position: Position, block: Block) -> 
         _equal(name, wanted, found)
     if header.time_ms < position.time_ms_min:
         raise InvalidBlock(f"time {header.time_ms} is below {position.time_ms_min}, the parent's and the interval")
-    size_bytes, size_bytes_max = len(encode(block)), genesis.parameters.block_size_bytes_max
+    size_bytes, size_bytes_max = len(encode(block)), position.rules.parameters.block_size_bytes_max
     if size_bytes > size_bytes_max:
         raise InvalidBlock(f"{size_bytes} bytes, at most {size_bytes_max} allowed")
     context = position.context(round_=header.round, time_ms=header.time_ms, proposer=header.proposer)

@@ -116,7 +116,7 @@ class HeightRun:
         self.engine = Engine(
             height=position.height,
             authorities=position.authorities,
-            parameters=position.genesis.parameters,
+            parameters=position.rules.parameters,
             me=environment.key.address if environment.key is not None else None,
             trace=environment.trace,
         )
@@ -388,7 +388,7 @@ class HeightRun:
         header = block.header
         distance_ms = abs(header.time_ms - self._env.clock())
         # Our own header came from our own clock, pushed forward at most by the minimum interval.
-        if header.proposer != self.engine.me and distance_ms > self.position.genesis.parameters.clock_bound_ms:
+        if header.proposer != self.engine.me and distance_ms > self.position.rules.parameters.clock_bound_ms:
             return Judgement.INVALID
         context = self.position.context(round_=header.round, time_ms=header.time_ms, proposer=header.proposer)
         return self._env.application.judge(self.position.state, context, block.body)

@@ -20,7 +20,8 @@ When heights start is told in `pdfedchain.consensus.pacing`; what repairs lost m
 timers are ignored and nothing is signed; locks and log stay as they are.
 
 Faults of a neighbour are raised as `InputError`; the replica has not changed. `StateError` means stop: the disk
-failed, or a quorum finalised what this program finds invalid.
+failed, or a quorum finalised what this program finds invalid, or (`UnsupportedVersion`) the next block is of a version
+that this program does not know; what was decided is stored then.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from pdfedchain.application import Application, Execution
-from pdfedchain.consensus.blocks import Position, position_after, verify_block
+from pdfedchain.consensus.blocks import Position, position_after, position_on, verify_block
 from pdfedchain.consensus.checks import (
     SignatureCheck,
     check_certificate,
@@ -83,6 +84,7 @@ class Replica:
 
     Raises:
         StateError: the store holds no genesis, or a key comes without a signer record.
+        UnsupportedVersion: see below.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class Replica:
         self._syncing = False
         self._reason = False
         self._paced: TimerKind | None = None
-        self._run = HeightRun(self._env, _position_of(store, genesis))
+        self._run = HeightRun(self._env, _position_of(application, store, genesis))
         self._deadline_open = False
 
     # -- where it is --------------------------------------------------------------------------------------------
@@ -315,7 +317,7 @@ class Replica:
         if engine.begun or self._run.decision is not None:
             return []
         wait = pace(
-            self.position.genesis.parameters,
+            self.position.rules.parameters,
             parent_time_ms=self.position.parent_time_ms,
             now_ms=self._env.clock(),
             reason=self._reason or heartbeat_due,
@@ -377,7 +379,7 @@ class Replica:
 
     def _commit(self, final: FinalBlock, execution: Execution) -> list[Effect]:
         self._store.commit(final, execution)
-        self._run = HeightRun(self._env, position_after(self.position.genesis, final, execution))
+        self._run = HeightRun(self._env, position_after(self._env.application, self.position.genesis, final, execution))
         return [Committed(final, execution), *self._enter()]
 
 
@@ -386,9 +388,7 @@ def _is_small(message: VoteMessage | ProposalMessage) -> bool:
     return isinstance(message, VoteMessage)
 
 
-def _position_of(store: BlockStore, genesis: Genesis) -> Position:
-    height, state, authorities = store.height(), store.state(), store.next_authorities()
-    if height == 0:
-        return Position(genesis, 1, genesis.hash, genesis.time_ms, state, authorities)
-    last = store.light_block(height)
-    return Position(genesis, height + 1, last.hash, last.header.time_ms, state, authorities)
+def _position_of(application: Application, store: BlockStore, genesis: Genesis) -> Position:
+    height = store.height()
+    last = store.light_block(height).header if height else None
+    return position_on(application, genesis, last, store.state(), store.next_authorities())

@@ -208,7 +208,7 @@ def start_scoring(draft: Draft, context: BlockContext, checkpoint: Checkpoint) -
     """Fix the seed of a held checkpoint: nobody could know it while deciding whether to let others have the weights."""
     seed = checkpoint.seed
     if seed is None:
-        seed = hash_of(_SeedMaterial(context.chain_id, checkpoint.task, checkpoint.weights, context.beacon))
+        seed = hash_of(_SeedMaterial(context.chain_id, checkpoint.task, checkpoint.weights, draft.beacon))
     draft.set_checkpoint(replace(in_phase(checkpoint, CheckpointStatus.SCORING, context), seed=seed))
     draft.emit(ScoringStarted(checkpoint.weights, seed))
 

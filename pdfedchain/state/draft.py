@@ -18,14 +18,20 @@ from pdfedchain.state.events import LedgerEvent, event_of
 from pdfedchain.state.view import (
     ACCOUNT_PREFIX,
     ADMISSION_PREFIX,
+    AUTHORITY_SET_PREFIX,
+    BEACON_KEY,
     CHAIN_PARAMETERS_KEY,
     CHECKPOINT_PREFIX,
+    CONVICTION_PREFIX,
     DIGEST_PREFIX,
+    GOVERNANCE_KEY,
     INDEX_KEY,
+    ONION_PREFIX,
     OPEN_COUNT_PREFIX,
     PARAMETERS_KEY,
     PARTICIPANT_PREFIX,
     PRIVATE_PREFIX,
+    PROPOSAL_PREFIX,
     QUARANTINE_PREFIX,
     TASK_NAME_PREFIX,
     TASK_PREFIX,
@@ -35,11 +41,13 @@ from pdfedchain.state.view import (
     LedgerView,
     ballot_prefix,
 )
+from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.ballot import Ballot, BallotKind
 from pdfedchain.types.checkpoint import Account, Checkpoint, Participant, TaskRecord
 from pdfedchain.types.economy import Totals
 from pdfedchain.types.event import Event
 from pdfedchain.types.genesis import ChainParameters
+from pdfedchain.types.governance import ChangeProposal, Conviction, Governance, Onion
 from pdfedchain.types.ledger import (
     Admission,
     LedgerIndex,
@@ -127,7 +135,7 @@ class Draft(LedgerView):
             self._write(key, value)
 
     def set_parameters(self, parameters: LedgerParameters, chain_parameters: ChainParameters) -> None:
-        """Genesis only."""
+        """Write the rules that hold from this block on."""
         self._write(PARAMETERS_KEY, parameters)
         self._write(CHAIN_PARAMETERS_KEY, chain_parameters)
 
@@ -215,6 +223,42 @@ class Draft(LedgerView):
     def set_quarantine(self, checkpoint: Cid, quarantine: Quarantine | None) -> None:
         """Write a quarantine, or that there is none."""
         self._write_or_erase(QUARANTINE_PREFIX + checkpoint, quarantine)
+
+    def set_governance(self, governance: Governance) -> None:
+        """Write who decides, and what is decided but not in effect."""
+        self._write(GOVERNANCE_KEY, governance)
+
+    def set_authority_set(self, authorities: AuthoritySet) -> None:
+        """Remember a set under its number."""
+        self._write(AUTHORITY_SET_PREFIX + authorities.set_id.to_bytes(8, "big"), authorities)
+
+    def delete_authority_set(self, set_id: int) -> None:
+        """Forget a set that evidence cannot be about any more."""
+        self._erase(AUTHORITY_SET_PREFIX + set_id.to_bytes(8, "big"))
+
+    def set_proposal(self, proposal: Hash, record: ChangeProposal) -> None:
+        """Write an open proposal."""
+        self._write(PROPOSAL_PREFIX + proposal, record)
+
+    def delete_proposal(self, proposal: Hash) -> None:
+        """Forget a proposal that is not open any more."""
+        self._erase(PROPOSAL_PREFIX + proposal)
+
+    def set_conviction(self, conviction: Conviction) -> None:
+        """Write the newest evidence against a key."""
+        self._write(CONVICTION_PREFIX + conviction.culprit, conviction)
+
+    def set_beacon(self, beacon: Hash) -> None:
+        """Move the beacon on."""
+        self._write_bytes(BEACON_KEY, beacon)
+
+    def set_onion(self, address: Address, onion: Onion) -> None:
+        """Write what is left of an authority's onion."""
+        self._write(ONION_PREFIX + address, onion)
+
+    def delete_onion(self, address: Address) -> None:
+        """An authority has left, or joins without an onion."""
+        self._erase(ONION_PREFIX + address)
 
 
 class _Attempt:

@@ -24,6 +24,16 @@ private-window-changed        private ballots on an accepted checkpoint may be s
 checkpoint-quarantined        private ballots found too much memorised
 quarantine-lifted             a quorum of authorities ended that
 rewarded                      a task paid somebody
+change-proposed               an authority proposed a change of the rules
+change-approved               another one approved it
+change-enacted                a quorum has: from which height on it is in effect
+change-refused                a quorum has, but it has become impossible
+change-expired                no quorum has in time
+authorities-changed           another set votes from the next block on
+rules-changed                 parameters or the version are different from this block on
+evidence-accepted             an authority contradicted itself; it leaves, unless it is the last one
+onion-renewed                 an authority anchored its next contributions to the beacon
+onion-exhausted               an authority has none left
 ============================  ==================================================================
 
 Those of admission, money and quarantine are defined in `pdfedchain.state.money_events`.
@@ -38,6 +48,18 @@ from pdfedchain.codec import canonical, decode, encode
 from pdfedchain.errors import DecodeError
 from pdfedchain.ids import Address, Cid, Hash, Height, Name, Size, UInt
 from pdfedchain.limits import AUTHORITIES_MAX, PARENTS_MAX
+from pdfedchain.state.governance_events import (
+    AuthoritiesChanged,
+    ChangeApproved,
+    ChangeEnacted,
+    ChangeExpired,
+    ChangeProposed,
+    ChangeRefused,
+    EvidenceAccepted,
+    OnionExhausted,
+    OnionRenewed,
+    RulesChanged,
+)
 from pdfedchain.state.money_events import (
     Admitted,
     BondSettled,
@@ -304,6 +326,16 @@ LedgerEvent = (
     | CheckpointQuarantined
     | QuarantineLifted
     | Rewarded
+    | AuthoritiesChanged
+    | ChangeApproved
+    | ChangeEnacted
+    | ChangeExpired
+    | ChangeProposed
+    | ChangeRefused
+    | EvidenceAccepted
+    | OnionExhausted
+    | OnionRenewed
+    | RulesChanged
 )
 
 _BY_KIND: Final[dict[str, type[LedgerEvent]]] = {
@@ -330,6 +362,16 @@ _BY_KIND: Final[dict[str, type[LedgerEvent]]] = {
         CheckpointQuarantined,
         QuarantineLifted,
         Rewarded,
+        AuthoritiesChanged,
+        ChangeApproved,
+        ChangeEnacted,
+        ChangeExpired,
+        ChangeProposed,
+        ChangeRefused,
+        EvidenceAccepted,
+        OnionExhausted,
+        OnionRenewed,
+        RulesChanged,
     )
 }
 

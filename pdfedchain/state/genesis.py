@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pdfedchain.application import versions_text
 from pdfedchain.codec import decode
 from pdfedchain.crypto import StateTree, check_address
 from pdfedchain.errors import DecodeError, InvalidTransaction, SignatureError
 from pdfedchain.ids import Address
 from pdfedchain.limits import UINT_MAX
 from pdfedchain.state.accounts import add_to_pool
+from pdfedchain.state.beacon import first_beacon
 from pdfedchain.state.draft import Draft
+from pdfedchain.state.membership import begin_membership, onion_of
 from pdfedchain.state.participants import add_participant, add_task
 from pdfedchain.types.checkpoint import Account
 from pdfedchain.types.economy import Totals
@@ -20,19 +23,19 @@ __all__ = ["genesis_tree"]
 _APPLICATION_STATE_SIZE_BYTES_MAX = 33_554_432
 
 
-def genesis_tree(genesis: Genesis, *, application: str, version: int) -> StateTree:
+def genesis_tree(genesis: Genesis, *, application: str, versions: range) -> StateTree:
     """Build the state that genesis describes.
 
     Args:
-        application, version: what the running program executes.
+        application, versions: what the running program executes.
 
     Raises:
         DecodeError: genesis is for another application, or describes no valid state.
     """
-    if (genesis.application, genesis.version) != (application, version):
+    if genesis.application != application or genesis.version not in versions:
         raise DecodeError(
             f"genesis is for {genesis.application!r} version {genesis.version};"
-            f" this program executes {application!r} version {version}"
+            f" this program executes {application!r} version {versions_text(versions)}"
         )
     initial = decode(LedgerGenesis, genesis.application_state, size_bytes_max=_APPLICATION_STATE_SIZE_BYTES_MAX)
     total = sum(allocation.amount for allocation in initial.allocations) + sum(pool.amount for pool in initial.pools)
@@ -44,6 +47,12 @@ def genesis_tree(genesis: Genesis, *, application: str, version: int) -> StateTr
     draft.set_parameters(initial.parameters, genesis.parameters)
     draft.set_index(LedgerIndex((), ()))
     draft.set_totals(Totals(issued=total, burned=0, open_registrations=0))
+    begin_membership(draft, genesis.authorities, genesis.version)
+    draft.set_beacon(first_beacon(genesis.hash))
+    for onion in initial.onions:
+        if onion.authority not in genesis.authorities or draft.onion(onion.authority) is not None:
+            raise DecodeError(f"genesis anchors an onion of {onion.authority.hex()}, no authority or one twice")
+        draft.set_onion(onion.authority, onion_of(onion.onion, number=0))
     for allocation in initial.allocations:
         _check_key("account", allocation.address)
         if draft.account(allocation.address) != Account(0, 0):

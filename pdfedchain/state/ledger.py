@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pdfedchain.application import BlockContext, Execution, Judgement
-from pdfedchain.codec import encode
+from pdfedchain.application import BlockContext, Execution, Judgement, Rules
 from pdfedchain.crypto import StateTree
-from pdfedchain.errors import InputError, InvalidBlock, InvalidTransaction
-from pdfedchain.ids import Address, Cid
+from pdfedchain.errors import InputError, InvalidBlock, InvalidTransaction, StateError
+from pdfedchain.ids import Address, Cid, Hash
 from pdfedchain.limits import SETTLEMENTS_PER_BLOCK_MAX, SIGNATURE_SIZE_BYTES, TRANSACTIONS_PER_BLOCK_MAX
 from pdfedchain.state import settlements
+from pdfedchain.state.beacon import due_onion
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.errors import NotYet
 from pdfedchain.state.genesis import genesis_tree
+from pdfedchain.state.governance import rules_at
+from pdfedchain.state.onion import OnionSecrets
 from pdfedchain.state.subjects import subjects_of
 from pdfedchain.state.transition import apply_transaction, begin_block, execute_body, open_transaction
 from pdfedchain.state.verified import VerifiedTransactions
@@ -27,7 +29,6 @@ from pdfedchain.state.view import LedgerView
 from pdfedchain.types.ballot import Outcome
 from pdfedchain.types.block import BlockBody
 from pdfedchain.types.genesis import Genesis
-from pdfedchain.types.ledger import Settlements
 from pdfedchain.types.transaction import SignedTransaction
 
 __all__ = ["Ledger", "OwnResults"]
@@ -54,19 +55,23 @@ class Ledger:
 
     name: str = "pdfed-ledger"
     version: int = 1
+    #: `BlockContext.version` says under which of them a block is executed.
+    versions: range = range(1, 2)
 
-    def __init__(self, own_results: OwnResults = no_own_results) -> None:
+    def __init__(self, own_results: OwnResults = no_own_results, onions: OnionSecrets | None = None) -> None:
         """
         Args:
             own_results: answers from memory or disk at once; scoring itself happens elsewhere.
+            onions: this node's contributions to the beacon; whoever proposes on a chain with onions needs them.
         """
         self._own_results = own_results
+        self._onions = onions
         self._backoffs: dict[Cid, tuple[int, int]] = {}
         self._verified = VerifiedTransactions()
         self._last: tuple[StateTree, BlockContext, BlockBody, Execution] | None = None
 
     def genesis_state(self, genesis: Genesis) -> StateTree:
-        return genesis_tree(genesis, application=self.name, version=self.version)
+        return genesis_tree(genesis, application=self.name, versions=self.versions)
 
     def check(self, state: StateTree, context: BlockContext, transaction: bytes) -> None:
         draft = Draft(state)
@@ -78,24 +83,28 @@ class Ledger:
 
     def propose(self, state: StateTree, context: BlockContext, candidates: Sequence[bytes]) -> BlockBody:
         settled = tuple(self._worth_settling(LedgerView(state), context)) if context.round == 0 else ()
-        draft = begin_block(state, context)
+        preimage = self._preimage(LedgerView(state), context)
+        draft = begin_block(state, context, preimage)
         settlements.settle(draft, LedgerView(state), context, settled)
         transactions = _choose(draft, context, candidates, self._verified)
-        body = BlockBody(transactions, encode(Settlements(settled)) if settled else b"")
+        body = BlockBody(transactions, settlements.extension_bytes(settled, preimage))
         # Choosing has executed it.
-        self._last = state, context, body, _execution(draft, context)
+        self._last = state, context, body, _execution(draft)
         return body
 
     def execute(self, state: StateTree, context: BlockContext, body: BlockBody) -> Execution:
         if self._last is None or self._last[0] is not state or self._last[1:3] != (context, body):
             draft = execute_body(state, context, body, self._verified)
-            self._last = state, context, body, _execution(draft, context)
+            self._last = state, context, body, _execution(draft)
         return self._last[3]
+
+    def rules(self, state: StateTree, height: int) -> Rules:
+        return rules_at(LedgerView(state), height)
 
     def judge(self, state: StateTree, context: BlockContext, body: BlockBody) -> Judgement:
         view = LedgerView(state)
         try:
-            listed = settlements.listed(body.extension)
+            listed = settlements.extension_of(body).settlements
         except InvalidBlock:
             return Judgement.INVALID
         verdicts = {self._judge_one(view, context, cid) for cid in listed}
@@ -113,8 +122,12 @@ class Ledger:
 
     def has_open_deadline(self, state: StateTree) -> bool:
         view = LedgerView(state)
-        index = view.index
-        return bool(index.private or index.unopened) or any(record.open for record in view.task_records())
+        index, governance = view.index, view.governance
+        return (
+            bool(index.private or index.unopened)
+            or governance.voting != governance.following
+            or any(record.open for record in view.task_records())
+        )
 
     def on_attempt_failed(self, height: int, body: BlockBody) -> None:
         """Note that round 0 of a height failed with this proposal: leave what it settled alone for some heights.
@@ -122,11 +135,22 @@ class Ledger:
         Only this node's next proposals depend on it.
         """
         # The replica tells of this node's own valid proposals only, so the extension is one `propose` made.
-        for cid in settlements.listed(body.extension):
+        for cid in settlements.extension_of(body).settlements:
             failures, _ = self._backoffs.pop(cid, (0, 0))
             self._backoffs[cid] = (failures + 1, height + min(2 ** (failures + 1), _BACKOFF_HEIGHTS_MAX))
         while len(self._backoffs) > _BACKOFFS_MAX:
             del self._backoffs[next(iter(self._backoffs))]
+
+    def _preimage(self, view: LedgerView, context: BlockContext) -> Hash | None:
+        onion = due_onion(view, context.proposer)
+        if onion is None:
+            return None
+        if self._onions is None or self._onions.address != context.proposer or not self._onions.owns(onion):
+            raise StateError(
+                f"{context.proposer.hex()} owes the beacon a contribution that this node cannot compute",
+                hint="the onion anchored on chain was made with another key; have the authority removed and added anew",
+            )
+        return self._onions.preimage(onion)
 
     def _worth_settling(self, view: LedgerView, context: BlockContext) -> list[Cid]:
         """What this node agrees with and has not failed with lately."""
@@ -140,8 +164,8 @@ class Ledger:
         return worth[:SETTLEMENTS_PER_BLOCK_MAX]
 
 
-def _execution(draft: Draft, context: BlockContext) -> Execution:
-    return Execution(draft.commit(), draft.events, context.authorities, tuple(draft.subjects))
+def _execution(draft: Draft) -> Execution:
+    return Execution(draft.commit(), draft.events, draft.governance.voting, tuple(draft.subjects))
 
 
 def _body_size_bytes_max(draft: Draft) -> int:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from pdfedchain.application import BlockContext, Judgement
-from pdfedchain.codec import decode
+from pdfedchain.codec import decode, encode
 from pdfedchain.errors import DecodeError, InvalidBlock
-from pdfedchain.ids import Cid, cid_text
+from pdfedchain.ids import Cid, Hash, cid_text
 from pdfedchain.limits import EXTENSION_SIZE_BYTES_MAX
 from pdfedchain.state.agreement import Agreement, agreement_of
 from pdfedchain.state.checkpoints import close
@@ -24,26 +25,39 @@ from pdfedchain.state.rewards import pay_scorers
 from pdfedchain.state.view import LedgerView
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.ballot import Outcome
+from pdfedchain.types.block import BlockBody
 from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
-from pdfedchain.types.ledger import Settlements
+from pdfedchain.types.ledger import Extension
 from pdfedchain.types.score import MICRO, ScoreReport, Unscorable
 from pdfedchain.types.task import Ceilings, TaskSpec
 
-__all__ = ["agreement", "judge", "listed", "scoring_closed", "settle", "settleable"]
+__all__ = ["agreement", "extension_bytes", "extension_of", "judge", "scoring_closed", "settle", "settleable"]
 
 
-def listed(extension: bytes) -> tuple[Cid, ...]:
-    """The checkpoints that a block's extension lists.
+_NOTHING: Final = Extension((), None)
+
+
+def extension_of(body: BlockBody) -> Extension:
+    """What a block's proposer adds to its transactions.
 
     Raises:
-        InvalidBlock: it is no list.
+        InvalidBlock: it is no extension of the ledger.
     """
-    if not extension:
-        return ()
+    if not body.extension:
+        return _NOTHING
     try:
-        return decode(Settlements, extension, size_bytes_max=EXTENSION_SIZE_BYTES_MAX).checkpoints
+        extension = decode(Extension, body.extension, size_bytes_max=EXTENSION_SIZE_BYTES_MAX)
     except DecodeError as error:
-        raise InvalidBlock(f"the extension is no list of settlements: {error}") from error
+        raise InvalidBlock(f"the extension is not the ledger's: {error}") from error
+    if extension == _NOTHING:
+        raise InvalidBlock("an extension that says nothing is empty")
+    return extension
+
+
+def extension_bytes(settlements: tuple[Cid, ...], preimage: Hash | None) -> bytes:
+    """Inverse of `extension_of`."""
+    extension = Extension(settlements, preimage)
+    return b"" if extension == _NOTHING else encode(extension)
 
 
 def scoring_closed(view: LedgerView, context: BlockContext, checkpoint: Checkpoint) -> bool:

@@ -1,12 +1,14 @@
 """The state transition of the federated-learning ledger.
 
-A block is executed in three steps.
+A block is executed in four steps.
 
-1. *What time brings.* Held checkpoints get their seed; submissions nobody could fetch are rejected, and so are those
-   without agreement at their deadline; windows of private ballots turn, are
-   counted and rewarded; deposits of ballots that stayed sealed are burned. No transaction can forestall this.
-2. *Settlements.* The checkpoints listed by the proposer are settled as the state before the block says.
-3. *Transactions*, in order; each must succeed.
+1. *The rules.* The proposer's contribution is mixed into the beacon, authority sets move on, what was approved takes
+   effect.
+2. *What time brings.* Held checkpoints get their seed; submissions nobody could fetch are rejected, and so are those
+   without agreement at their deadline; windows of private ballots turn, are counted and
+   rewarded; deposits of ballots that stayed sealed are burned. No transaction can forestall this.
+3. *Settlements.* The checkpoints listed by the proposer are settled as the state before the block says.
+4. *Transactions*, in order; each must succeed.
 
 A step either succeeds or raises, and whoever called gives the draft up: the tree before the block is immutable.
 """
@@ -20,12 +22,23 @@ from pdfedchain.application import BlockContext
 from pdfedchain.codec import decode
 from pdfedchain.crypto import StateTree
 from pdfedchain.errors import InputError, InvalidBlock, InvalidTransaction
+from pdfedchain.ids import Hash
 from pdfedchain.limits import NONCE_AHEAD_MAX, TRANSACTION_SIZE_BYTES_MAX
-from pdfedchain.state import ballots, checkpoints, participants, quarantine, settlements
+from pdfedchain.state import (
+    ballots,
+    beacon,
+    checkpoints,
+    evidence,
+    governance,
+    participants,
+    quarantine,
+    settlements,
+)
 from pdfedchain.state.accounts import pay_fee
 from pdfedchain.state.bonds import advance_unopened
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.errors import NotYet
+from pdfedchain.state.membership import advance_sets
 from pdfedchain.state.private import advance_private_ballots
 from pdfedchain.state.subjects import subjects_of
 from pdfedchain.state.verified import VerifiedTransactions
@@ -34,17 +47,22 @@ from pdfedchain.types.block import BlockBody
 from pdfedchain.types.checkpoint import CheckpointStatus, RejectionReason
 from pdfedchain.types.transaction import (
     Admit,
+    ApproveChange,
     CommitBallot,
     CreateTask,
     FundTask,
     Have,
     LiftQuarantine,
+    ProposeChange,
     Register,
+    RenewOnion,
     RevealBallot,
     SignedTransaction,
     SubmitCheckpoint,
+    SubmitEvidence,
     Transaction,
     Transfer,
+    WithoutNonce,
 )
 
 __all__ = ["apply_transaction", "begin_block", "execute_body", "open_transaction"]
@@ -61,8 +79,9 @@ def execute_body(
     Raises:
         InvalidBlock: it is not allowed here.
     """
-    draft = begin_block(tree, context)
-    settlements.settle(draft, LedgerView(tree), context, settlements.listed(body.extension))
+    extension = settlements.extension_of(body)
+    draft = begin_block(tree, context, extension.preimage)
+    settlements.settle(draft, LedgerView(tree), context, extension.settlements)
     for position, data in enumerate(body.transactions):
         try:
             signed = open_transaction(data, context.chain_id, verified)
@@ -73,9 +92,21 @@ def execute_body(
     return draft
 
 
-def begin_block(tree: StateTree, context: BlockContext) -> Draft:
-    """What time brings, in a new draft."""
+def begin_block(tree: StateTree, context: BlockContext, preimage: Hash | None) -> Draft:
+    """The rules and what time brings, in a new draft.
+
+    Args:
+        preimage: the proposer's contribution to the beacon.
+
+    Raises:
+        InvalidBlock: the contribution is not the one the proposer committed to.
+    """
     before, draft = LedgerView(tree), Draft(tree)
+    # The proposer may be on its last turn: its onion is asked before the set moves on.
+    beacon.advance_beacon(draft, context, preimage)
+    advance_sets(draft, context)
+    governance.advance_rules(draft, context)
+    governance.advance_proposals(draft, context)
     parameters = draft.parameters
     for checkpoint in before.open_checkpoints():
         blocks, time_ms = context.height - checkpoint.phase_height, context.time_ms - checkpoint.phase_time_ms
@@ -147,13 +178,21 @@ def apply_transaction(draft: Draft, context: BlockContext, signed: SignedTransac
             ballots.commit(draft, context, sender, payload)
         case RevealBallot():
             ballots.reveal(draft, context, sender, payload)
+        case ProposeChange():
+            governance.propose(draft, context, sender, payload, signed.hash)
+        case ApproveChange():
+            governance.approve(draft, context, sender, payload)
+        case SubmitEvidence():
+            evidence.submit_evidence(draft, context, sender, payload)
+        case RenewOnion():
+            beacon.renew_onion(draft, context, sender, payload)
         case _:
             assert_never(payload)
 
 
 def _use_nonce(draft: Draft, transaction: Transaction) -> None:
     """Check and use up the account's nonce, or check that there is none."""
-    if isinstance(transaction.payload, Have | CommitBallot | RevealBallot):
+    if isinstance(transaction.payload, WithoutNonce):
         if transaction.nonce != 0:
             raise InvalidTransaction("nonce", f"{transaction.nonce}, this kind of transaction carries nonce 0")
         return

@@ -19,8 +19,14 @@ What lies under which key (addresses, hashes and CIDs in binary)::
     private/<CID>                     PrivateBallots; absent means closed
     unopened/<CID>                    Unopened; absent when there is nothing to wait for
     quarantine/<CID>                  Quarantine; absent unless quarantined
+    governance                        Governance
+    authority-set/<number, 8 bytes>   AuthoritySet; those that evidence may be about
+    proposal/<transaction hash>       ChangeProposal, while it is open
+    conviction/<address>              Conviction
+    beacon                            32 bytes
+    onion/<address>                   Onion
 
-All but three values are canonical encodings, so `Store.state_items` with a prefix lists them without a tree, and a
+All but four values are canonical encodings, so `Store.state_items` with a prefix lists them without a tree, and a
 Merkle proof of a key shows a typed value to those who hold nothing but a header.
 """
 
@@ -33,10 +39,12 @@ from pdfedchain.codec import decode
 from pdfedchain.crypto import StateTree
 from pdfedchain.ids import Address, Cid, Hash
 from pdfedchain.limits import STATE_VALUE_SIZE_BYTES_MAX
+from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.ballot import Ballot, BallotKind
 from pdfedchain.types.checkpoint import Account, Checkpoint, Participant, TaskRecord
 from pdfedchain.types.economy import Totals
 from pdfedchain.types.genesis import ChainParameters
+from pdfedchain.types.governance import ChangeProposal, Conviction, Governance, Onion
 from pdfedchain.types.ledger import (
     Admission,
     LedgerIndex,
@@ -52,15 +60,21 @@ from pdfedchain.types.task import TaskSpec
 __all__ = [
     "ACCOUNT_PREFIX",
     "ADMISSION_PREFIX",
+    "AUTHORITY_SET_PREFIX",
     "BALLOT_PREFIX",
+    "BEACON_KEY",
     "CHAIN_PARAMETERS_KEY",
     "CHECKPOINT_PREFIX",
+    "CONVICTION_PREFIX",
     "DIGEST_PREFIX",
+    "GOVERNANCE_KEY",
     "INDEX_KEY",
+    "ONION_PREFIX",
     "OPEN_COUNT_PREFIX",
     "PARAMETERS_KEY",
     "PARTICIPANT_PREFIX",
     "PRIVATE_PREFIX",
+    "PROPOSAL_PREFIX",
     "QUARANTINE_PREFIX",
     "TASK_NAME_PREFIX",
     "TASK_PREFIX",
@@ -89,6 +103,12 @@ BALLOT_PREFIX: Final = b"ballot/"
 PRIVATE_PREFIX: Final = b"private/"
 UNOPENED_PREFIX: Final = b"unopened/"
 QUARANTINE_PREFIX: Final = b"quarantine/"
+GOVERNANCE_KEY: Final = b"governance"
+AUTHORITY_SET_PREFIX: Final = b"authority-set/"
+PROPOSAL_PREFIX: Final = b"proposal/"
+CONVICTION_PREFIX: Final = b"conviction/"
+BEACON_KEY: Final = b"beacon"
+ONION_PREFIX: Final = b"onion/"
 
 T = TypeVar("T")
 
@@ -139,7 +159,7 @@ class LedgerView:
 
     @property
     def chain_parameters(self) -> ChainParameters:
-        """How the chain paces itself, as genesis says."""
+        """How the chain paces itself, up to what `Governance.scheduled` says of the next block."""
         return self._always(ChainParameters, CHAIN_PARAMETERS_KEY)
 
     @property
@@ -232,3 +252,31 @@ class LedgerView:
     def quarantine(self, checkpoint: Cid) -> Quarantine | None:
         """Why a checkpoint is quarantined."""
         return self._read(Quarantine, QUARANTINE_PREFIX + checkpoint)
+
+    @property
+    def governance(self) -> Governance:
+        """Who decides, and what is decided but not in effect."""
+        return self._always(Governance, GOVERNANCE_KEY)
+
+    def authority_set(self, set_id: int) -> AuthoritySet | None:
+        """A set of that number that voted not too long ago, or will vote on the next block."""
+        return self._read(AuthoritySet, AUTHORITY_SET_PREFIX + set_id.to_bytes(8, "big"))
+
+    def proposal(self, proposal: Hash) -> ChangeProposal | None:
+        """An open proposal."""
+        return self._read(ChangeProposal, PROPOSAL_PREFIX + proposal)
+
+    def conviction(self, address: Address) -> Conviction | None:
+        """The newest evidence against a key."""
+        return self._read(Conviction, CONVICTION_PREFIX + address)
+
+    @property
+    def beacon(self) -> Hash:
+        """The beacon after the last block."""
+        value = self._read_bytes(BEACON_KEY)
+        assert value is not None, "a ledger state has a beacon"
+        return Hash(value)
+
+    def onion(self, address: Address) -> Onion | None:
+        """What is left of an authority's onion."""
+        return self._read(Onion, ONION_PREFIX + address)

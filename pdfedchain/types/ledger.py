@@ -18,6 +18,7 @@ from pdfedchain.limits import (
     TASKS_MAX,
     UNOPENED_MAX,
 )
+from pdfedchain.types.governance import AuthorityOnion
 from pdfedchain.types.parameters import Deadline, LedgerParameters
 from pdfedchain.types.task import TaskSpec
 from pdfedchain.types.transaction import Register
@@ -26,6 +27,7 @@ __all__ = [
     "Admission",
     "Allocation",
     "Deadline",
+    "Extension",
     "GenesisParticipant",
     "LedgerGenesis",
     "LedgerIndex",
@@ -34,7 +36,6 @@ __all__ = [
     "PrivateBallots",
     "PrivateWindow",
     "Quarantine",
-    "Settlements",
     "TaskPool",
     "Unopened",
 ]
@@ -70,24 +71,33 @@ class GenesisParticipant:
 @canonical("pdfed/ledger-genesis/v1")
 @dataclass(frozen=True, slots=True)
 class LedgerGenesis:
-    """`Genesis.application_state` of the ledger."""
+    """`Genesis.application_state` of the ledger.
+
+    Attributes:
+        onions: first anchors of authorities; those without one contribute nothing of their own to the beacon.
+    """
 
     parameters: LedgerParameters
     allocations: Annotated[tuple[Allocation, ...], Size(GENESIS_ALLOCATIONS_MAX)]
     participants: Annotated[tuple[GenesisParticipant, ...], Size(GENESIS_ALLOCATIONS_MAX)]
     tasks: Annotated[tuple[TaskSpec, ...], Size(GENESIS_TASKS_MAX)]
     pools: Annotated[tuple[TaskPool, ...], Size(GENESIS_TASKS_MAX)] = ()
+    onions: Annotated[tuple[AuthorityOnion, ...], Size(AUTHORITIES_MAX)] = ()
 
 
-@canonical("pdfed/settlements/v1")
+@canonical("pdfed/extension/v1")
 @dataclass(frozen=True, slots=True)
-class Settlements:
-    """`BlockBody.extension` of the ledger: checkpoints this block settles, in order of submission.
+class Extension:
+    """`BlockBody.extension` of the ledger; empty bytes stand for an extension that says nothing.
 
-    Only the list is proposed; the outcome follows from the revealed ballots. An empty extension lists none.
+    Attributes:
+        settlements: checkpoints this block settles, in order of submission. Only the list is proposed; the outcome
+            follows from the revealed ballots.
+        preimage: the proposer's contribution to the beacon (`pdfedchain.state.beacon`).
     """
 
-    checkpoints: Annotated[tuple[Cid, ...], Size(SETTLEMENTS_PER_BLOCK_MAX, low=1)]
+    settlements: Annotated[tuple[Cid, ...], Size(SETTLEMENTS_PER_BLOCK_MAX)]
+    preimage: Hash | None
 
 
 class PrivateWindow(enum.StrEnum):

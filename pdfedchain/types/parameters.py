@@ -44,6 +44,8 @@ class LedgerParameters:
         quarantine_voters_min: fewer revealed private ballots quarantine nothing. With four, no single one can.
         open_registrations_max: participants that nobody admitted; further ones need an admission.
         economy: what submissions, ballots and transactions cost.
+        proposal: a proposed change that is not approved expires.
+        evidence_blocks_max: evidence is about messages of at most this many heights ago.
     """
 
     open_registration: bool
@@ -55,3 +57,5 @@ class LedgerParameters:
     quarantine_voters_min: Annotated[int, Range(1, PRIVATE_VOTERS_MAX)] = 4
     open_registrations_max: UInt = 10_000
     economy: Economy = FREE
+    proposal: Deadline = Deadline(1_000, 7 * 24 * 3_600_000)
+    evidence_blocks_max: Annotated[int, Range(1, 10**9)] = 100_000

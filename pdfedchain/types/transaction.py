@@ -1,7 +1,8 @@
 """Transactions of the federated-learning ledger.
 
-A transaction is replay-protected by its sender's account nonce; `Have`, `CommitBallot` and `RevealBallot` by
-(voter, checkpoint, phase) instead and carry nonce 0, so that a lost one never blocks the ones after it.
+A transaction is replay-protected by its sender's account nonce. Those that nodes send by themselves (`WithoutNonce`)
+are so by what they say, once per voter, checkpoint and phase for example, and carry nonce 0: a lost one never blocks
+the ones after it.
 """
 
 from __future__ import annotations
@@ -15,25 +16,39 @@ from pdfedchain.crypto import SigningKey, hash_of, tagged_hash, verify
 from pdfedchain.ids import Address, Cid, Hash, Name, Range, Size, UInt
 from pdfedchain.limits import PARENTS_MAX, SIGNATURE_SIZE_BYTES, TEXT_LENGTH_MAX
 from pdfedchain.types.ballot import BallotKind, Salt
+from pdfedchain.types.governance import (
+    AddAuthority,
+    OnionAnchor,
+    RemoveAuthority,
+    SetChainParameters,
+    SetLedgerParameters,
+    UpgradeVersion,
+)
 from pdfedchain.types.score import ScoreReport, Unscorable
 from pdfedchain.types.task import TaskSpec
+from pdfedchain.types.vote import Proposal, Vote
 
 __all__ = [
     "Admit",
+    "ApproveChange",
     "CommitBallot",
     "CreateTask",
     "FundTask",
     "Have",
     "LiftQuarantine",
     "Payload",
+    "ProposeChange",
     "Register",
+    "RenewOnion",
     "RevealBallot",
     "Role",
     "SignedTransaction",
     "SubmitCheckpoint",
+    "SubmitEvidence",
     "TrainingClaim",
     "Transaction",
     "Transfer",
+    "WithoutNonce",
     "transaction_hash",
 ]
 
@@ -167,6 +182,48 @@ class RevealBallot:
     salt: Salt
 
 
+@canonical("pdfed/tx/propose-change/v1")
+@dataclass(frozen=True, slots=True)
+class ProposeChange:
+    """Propose a change of the chain's rules; authorities only. It is the proposer's approval, too."""
+
+    change: AddAuthority | RemoveAuthority | SetLedgerParameters | SetChainParameters | UpgradeVersion
+
+
+@canonical("pdfed/tx/approve-change/v1")
+@dataclass(frozen=True, slots=True)
+class ApproveChange:
+    """Approve an open proposal; authorities only. An approval cannot be taken back, a proposal can expire.
+
+    Attributes:
+        proposal: hash of the transaction that proposed.
+    """
+
+    proposal: Hash
+
+
+@canonical("pdfed/tx/submit-evidence/v1")
+@dataclass(frozen=True, slots=True)
+class SubmitEvidence:
+    """Two different messages that one authority signed for one height, round and step. Anybody may submit it."""
+
+    first: Vote | Proposal
+    second: Vote | Proposal
+
+
+@canonical("pdfed/tx/renew-onion/v1")
+@dataclass(frozen=True, slots=True)
+class RenewOnion:
+    """An authority's next contributions to the beacon, once the present ones are used up.
+
+    Attributes:
+        number: of the chain of hashes that this one follows; it can be followed once.
+    """
+
+    number: UInt
+    onion: OnionAnchor
+
+
 Payload = (
     Transfer
     | Register
@@ -178,7 +235,14 @@ Payload = (
     | CommitBallot
     | RevealBallot
     | LiftQuarantine
+    | ProposeChange
+    | ApproveChange
+    | SubmitEvidence
+    | RenewOnion
 )
+
+#: Payloads of transactions that carry nonce 0.
+WithoutNonce = Have | CommitBallot | RevealBallot | ApproveChange | SubmitEvidence | RenewOnion
 
 
 @canonical("pdfed/transaction/v1")

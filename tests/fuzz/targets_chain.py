@@ -30,9 +30,9 @@ from pdfedchain.crypto import StateProof, StateTree, verify_absence, verify_pres
 from pdfedchain.errors import DecodeError, InputError, StateError
 from pdfedchain.ids import Hash, parse_address, parse_cid
 from pdfedchain.state.ledger import Ledger
+from pdfedchain.state.settlements import extension_bytes
 from pdfedchain.store.wal import FileLog
 from pdfedchain.types.block import BlockBody, FinalBlock
-from pdfedchain.types.ledger import Settlements
 from pdfedchain.types.transaction import (
     CreateTask,
     Have,
@@ -229,7 +229,7 @@ class BodyTarget:
 def _bodies() -> tuple[bytes, ...]:
     key = key_of("trainer")
     transfer = encode(Transaction(CHAIN_ID, key.address, 0, Transfer(key.address, 1)).sign(key))
-    settled = encode(Settlements((cid_of("waiting"),)))
+    settled = extension_bytes((cid_of("waiting"),), None)
     return tuple(
         encode(body) for body in (BlockBody((), b""), BlockBody((transfer,), b""), BlockBody((transfer,), settled))
     )

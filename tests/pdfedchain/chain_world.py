@@ -128,5 +128,5 @@ class Maker:
     def advance(self, *words: bytes) -> tuple[FinalBlock, Execution]:
         """The next final block, and move on."""
         final, execution = self.next(*words)
-        self.position = position_after(self.genesis, final, execution)
+        self.position = position_after(self.application, self.genesis, final, execution)
         return final, execution

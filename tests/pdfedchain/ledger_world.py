@@ -6,19 +6,22 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pdfedchain.application import BlockContext, Execution
+from pdfedchain.application import BlockContext, Execution, rules_of
 from pdfedchain.codec import encode
 from pdfedchain.crypto import SigningKey, hash_of, tagged_hash
 from pdfedchain.ids import Cid, Hash
+from pdfedchain.state.beacon import due_onion
 from pdfedchain.state.events import LedgerEvent, ledger_event
 from pdfedchain.state.ledger import Ledger
-from pdfedchain.state.settlements import settleable
+from pdfedchain.state.onion import OnionSecrets
+from pdfedchain.state.settlements import extension_bytes, settleable
 from pdfedchain.state.view import LedgerView
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.ballot import BallotKind, Outcome, commitment_of
 from pdfedchain.types.block import BlockBody
 from pdfedchain.types.checkpoint import Checkpoint
 from pdfedchain.types.genesis import ChainParameters, Genesis
+from pdfedchain.types.governance import AuthorityOnion
 from pdfedchain.types.ledger import (
     Allocation,
     Deadline,
@@ -26,7 +29,6 @@ from pdfedchain.types.ledger import (
     LedgerGenesis,
     LedgerParameters,
     PrivateWindow,
-    Settlements,
     TaskPool,
 )
 from pdfedchain.types.score import ArithmeticProfile, ScoreReport, ScoringSpec, Tolerance
@@ -40,6 +42,7 @@ from pdfedchain.types.transaction import (
     SubmitCheckpoint,
     TrainingClaim,
     Transaction,
+    WithoutNonce,
 )
 
 CHAIN_ID = "test-chain"
@@ -114,6 +117,7 @@ def genesis_of(
     chain_parameters: ChainParameters | None = None,
     amount: int = 1_000,
     pool: int = 0,
+    onions: Sequence[AuthorityOnion] = (),
 ) -> Genesis:
     """A genesis in which authorities are participants, and so are "trainer" and "voter"; each task has a pool."""
     names = [f"authority{i}" for i in range(authorities)]
@@ -124,6 +128,7 @@ def genesis_of(
         tuple(GenesisParticipant(key_of(name).address, registration(name)) for name in people),
         tuple(tasks),
         tuple(TaskPool(task.name, pool) for task in tasks) if pool else (),
+        onions=tuple(onions),
     )
     members = tuple(key_of(name).address for name in names)
     return Genesis(
@@ -145,9 +150,12 @@ class World:
         self.ledger = ledger or Ledger()
         self.state = self.ledger.genesis_state(self.genesis)
         self.authorities = [key_of(f"authority{i}") for i in range(authorities)]
+        self.voting = self.genesis.authorities
         self.height = 0
         self.time_ms = START_MS
         self.events: list[LedgerEvent] = []
+        #: Contributions to the beacon, of authorities whose keys this world has.
+        self.onions = {key.address: OnionSecrets(key) for key in self.authorities}
 
     @property
     def view(self) -> LedgerView:
@@ -163,20 +171,20 @@ class World:
         height = self.height + 1
         return BlockContext(
             CHAIN_ID,
-            1,
+            rules_of(self.ledger, self.genesis, self.state, height).version,
             height,
             round_,
             self.time_ms + advance_ms,
             tagged_hash("test/parent", height.to_bytes(8, "big")),
-            self.genesis.authorities.proposer(height, round_),
+            self.voting.proposer(height, round_),
             tagged_hash("test/beacon", height.to_bytes(8, "big")),
-            self.genesis.authorities,
+            self.voting,
         )
 
     def sign(self, key: SigningKey, payload: Payload, *, nonce: int | None = None, chain_id: str = CHAIN_ID) -> bytes:
         """An encoded transaction with the account's next nonce, or with none where there is none."""
         if nonce is None:
-            without = isinstance(payload, Have | CommitBallot | RevealBallot)
+            without = isinstance(payload, WithoutNonce)
             nonce = 0 if without else self.view.account(key.address).nonce
         return encode(Transaction(chain_id, key.address, nonce, payload).sign(key))
 
@@ -190,9 +198,12 @@ class World:
         """Execute a block with these transactions and settlements, and go on from it."""
         encoded = tuple(item if isinstance(item, bytes) else self.sign(*item) for item in transactions)
         context = self.context(round_=round_, advance_ms=advance_ms)
-        body = BlockBody(encoded, encode(Settlements(tuple(settle))) if settle else b"")
+        onion = due_onion(self.view, context.proposer)
+        preimage = None if onion is None else self.onions[context.proposer].preimage(onion)
+        body = BlockBody(encoded, extension_bytes(tuple(settle), preimage))
         execution = self.ledger.execute(self.state, context, body)
         self.state, self.height, self.time_ms = execution.state, context.height, context.time_ms
+        self.voting = execution.next_authorities
         self.events = [ledger_event(event) for event in execution.events]
         return execution
 

@@ -27,6 +27,7 @@ from pdfedchain.types.transaction import (
     RevealBallot,
     Transaction,
     Transfer,
+    WithoutNonce,
     transaction_hash,
 )
 from tests.pdfedchain.chain_world import Words, words_genesis
@@ -238,7 +239,7 @@ def test_a_checkpoint_s_whole_life_on_an_embedded_ledger() -> None:
 
     def send(payload: Payload, name: str = "authority0") -> None:
         key = key_of(name)
-        without = isinstance(payload, Have | CommitBallot | RevealBallot)
+        without = isinstance(payload, WithoutNonce)
         nonce = 0 if without else LedgerView(chain.state).account(key.address).nonce
         chain.submit(encode(Transaction(CHAIN_ID, key.address, nonce, payload).sign(key)))
         chain.produce()

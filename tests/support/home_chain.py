@@ -26,6 +26,7 @@ from pdfedchain.types.transaction import (
     SubmitCheckpoint,
     TrainingClaim,
     Transaction,
+    WithoutNonce,
 )
 from tests.pdfedchain.chain_world import certified
 from tests.support.fake_worker import digest_of, report_of
@@ -79,7 +80,7 @@ class HomeChain:
         position, nonce = self.position, self.view.account(self.key.address).nonce
         candidates = []
         for payload in payloads:
-            ordered = not isinstance(payload, Have | CommitBallot | RevealBallot)
+            ordered = not isinstance(payload, WithoutNonce)
             transaction = Transaction("home", self.key.address, nonce if ordered else 0, payload)
             candidates.append(encode(transaction.sign(self.key)))
             nonce += ordered
@@ -94,7 +95,7 @@ class HomeChain:
         assert len(block.body.transactions) == len(payloads), "every transaction finds its place"
         final = certified(block, position.authorities, [self.key])
         self.store.commit(final, execution)
-        self.position = position_after(self.genesis, final, execution)
+        self.position = position_after(self.ledger, self.genesis, final, execution)
 
     def register(self) -> None:
         """Register as trainer and evaluator."""

@@ -89,7 +89,7 @@ def test_a_child_builds_on_its_parent() -> None:
     block = block_of(0, transactions=(b"x",))
     execution = verify_block(APPLICATION, home.position, block)
     final = FinalBlock(block, certificate(PRECOMMIT, block.hash))
-    position = position_after(home.genesis, final, execution)
+    position = position_after(APPLICATION, home.genesis, final, execution)
     assert (position.height, position.parent, position.time_ms_min) == (2, block.hash, block.header.time_ms + 500)
     with pytest.raises(InvalidBlock, match="height"):
         verify_block(APPLICATION, position, block)

@@ -12,11 +12,11 @@ from pdfedchain.errors import InvalidBlock, InvalidTransaction, NotYet, Signatur
 from pdfedchain.ids import Cid
 from pdfedchain.state import ledger as ledger_module
 from pdfedchain.state.ledger import Ledger
+from pdfedchain.state.settlements import extension_bytes
 from pdfedchain.state.verified import VerifiedTransactions
 from pdfedchain.types.ballot import Outcome
 from pdfedchain.types.block import BlockBody
 from pdfedchain.types.genesis import ChainParameters
-from pdfedchain.types.ledger import Settlements
 from pdfedchain.types.score import Unscorable, UnscorableReason
 from pdfedchain.types.transaction import Have, SignedTransaction, Transfer
 from tests.pdfedchain.ledger_world import CHAIN_ID, GOOD, TASK, World, cid_of, key_of, offer, registration, varied
@@ -46,7 +46,7 @@ def agreed_world(scorer: Scorer, report: Outcome = GOOD) -> World:
 
 
 def settling(*names: str) -> BlockBody:
-    return BlockBody((), encode(Settlements(tuple(cid_of(name) for name in names))))
+    return BlockBody((), extension_bytes(tuple(cid_of(name) for name in names), None))
 
 
 def test_the_ledger_is_an_application() -> None:
