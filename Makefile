@@ -43,5 +43,10 @@ fuzz: setup ## ten million generated inputs for every decoder and handler (resum
 	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -c constraints.txt atheris
 	nice $(BIN)/python -m tests.fuzz.campaign
 
+bench-eth: setup ## the chain's figures beside eth-tester with py-evm, in an environment of its own
+	test -x .venv-eth/bin/pip || $(PYTHON) -m venv .venv-eth
+	.venv-eth/bin/pip install --quiet --quiet --disable-pip-version-check --pre eth-tester py-evm eth-account coincurve
+	$(BIN)/pdfed bench chain --eth-tester-python .venv-eth/bin/python
+
 clean: ## remove the environment and the testnet
-	rm -rf $(VENV) testnet
+	rm -rf $(VENV) .venv-eth testnet

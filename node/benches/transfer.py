@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from node.bench import Figure
+from node.benches.figures import Figure
 from pdfedchain.errors import StateError
 
 __all__ = ["bench_transfer"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from node.bench import Figure, bench_chain, bench_score, bench_train, machine
+from node.benches.chain import bench_chain
+from node.benches.figures import Figure, machine
+from node.benches.models import bench_score, bench_train
 from node.cli.commands import EXIT_SUCCESS
 from node.cli.output import Output
 from node.home import Home
@@ -19,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("what", choices=("chain", "score", "train", "transfer"), help="what to measure")
     parser.add_argument("--home", type=Path, metavar="H", help="score, train: a home with an accepted checkpoint")
-    parser.add_argument("--transfers", type=int, default=5_000, metavar="N", help="chain: default 5000")
+    parser.add_argument("--transfers", type=int, default=20_000, metavar="N", help="chain: default 20000")
+    parser.add_argument("--accounts", type=int, default=100_000, metavar="N", help="chain: default 100000")
+    parser.add_argument(
+        "--eth-tester-python", type=Path, metavar="P", help="chain: an interpreter that has eth-tester and py-evm"
+    )
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="train: default 100")
     parser.add_argument("--megabytes", default="64,1000", metavar="N,N", help="transfer: folders, default 64,1000")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="transfer: take the median, default 5")
@@ -27,14 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Measure and report."""
-    if arguments.transfers < 1 or arguments.steps < 1:
-        raise UsageError("--transfers and --steps must be 1 or more")
-    if arguments.what == "chain":
-        figures = bench_chain(arguments.transfers)
-    elif arguments.what == "transfer":
-        figures = _transfer(arguments.megabytes, arguments.rounds)
-    else:
-        figures = _with_home(arguments)
+    for name in ("transfers", "accounts", "steps", "rounds"):
+        if getattr(arguments, name) < 1:
+            raise UsageError(f"--{name} must be 1 or more")
+    figures = _measure(arguments)
     output.table(
         ("figure", "value", "unit", "reference", "ratio"),
         [
@@ -46,12 +48,22 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return EXIT_SUCCESS
 
 
+def _measure(arguments: argparse.Namespace) -> list[Figure]:
+    match arguments.what:
+        case "chain":
+            return bench_chain(arguments.transfers, arguments.accounts, arguments.eth_tester_python)
+        case "transfer":
+            return _transfer(arguments.megabytes, arguments.rounds)
+        case _:
+            return _with_home(arguments)
+
+
 def _transfer(megabytes: str, rounds: int) -> list[Figure]:
     from node.benches.transfer import bench_transfer  # only this bench needs it
 
     parts = megabytes.split(",")
-    if rounds < 1 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError("--rounds and each number of --megabytes must be 1 or more")
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError("each number of --megabytes must be 1 or more")
     return bench_transfer(tuple(sorted(int(part) * 1_000_000 for part in parts)), rounds)
 
 
