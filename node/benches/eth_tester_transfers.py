@@ -1,6 +1,6 @@
 """Executes transfers on eth-tester with py-evm and prints how long that took.
 
-Run by `node.benches.chain` with an interpreter that has ``eth-tester`` and ``py-evm``; it needs nothing of this project.
+Run by `node.benches.chain` with an interpreter that has ``eth-tester`` and ``py-evm``; it needs nothing of pdfedchain.
 Reads ``{"accounts": n, "transfers": [[sender, receiver], ...]}``, answers with seconds and versions, both as JSON.
 Accounts, keys and signatures are made before the clock starts; blocks are mined by hand.
 """
