@@ -298,7 +298,7 @@ def stages() -> list[World]:
 @settings(max_examples=200, deadline=None)
 def test_a_refused_transaction_leaves_neither_state_nor_event(data: st.DataObject, stage: int) -> None:
     world = stages()[stage]
-    draft = begin_block(world.state, world.context())
+    draft = begin_block(world.state, world.context(), None)
     for _ in range(4):
         key, payload = data.draw(payloads(world))
         signed = open_transaction(world.sign(key, payload), world.genesis.chain_id)
