@@ -30,9 +30,11 @@ from pdfedchain.consensus.messages import (
     VoteMessage,
     VotesMessage,
 )
+from pdfedchain.crypto import hash_of
 from pdfedchain.ids import Address, Hash
 from pdfedchain.store.memory import MemoryStore
 from pdfedchain.testing.counter import CounterApplication
+from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.block import FinalBlock
 from pdfedchain.types.vote import Proposal, Vote, VoteKind
 
@@ -49,21 +51,20 @@ class Observer:
     """Checks every event as it happens.
 
     Args:
-        members: all authorities.
-        honest: those that follow the protocol.
+        authorities: of the first block.
+        honest: nodes that follow the protocol, authorities or not.
         genesis: parent of the first block.
     """
 
-    def __init__(self, members: tuple[Address, ...], honest: frozenset[Address], genesis: Hash) -> None:
-        self._total = len(members)
-        self._members = frozenset(members)
+    def __init__(self, authorities: AuthoritySet, honest: frozenset[Address], genesis: Hash) -> None:
+        self._sets: dict[int, AuthoritySet] = {1: authorities}
         self._honest = honest
         self._final: dict[int, Hash] = {0: genesis}
         self._roots: dict[int, Hash] = {}
         self._signed: dict[tuple[Address, int, int, int], tuple[Hash | None, int]] = {}
         self._prevoters: dict[tuple[int, int, Hash | None], set[Address]] = defaultdict(set)
         self._locks: dict[tuple[Address, int], tuple[int, Hash]] = {}
-        self._keys = {member: Ed25519PublicKey.from_public_bytes(member) for member in members}
+        self._keys: dict[Address, Ed25519PublicKey] = {}
         self._genuine: dict[Vote | Proposal, bool] = {}
 
     @property
@@ -102,8 +103,13 @@ class Observer:
             case _:
                 pass
 
-    def final(self, final: FinalBlock, state_root: Hash) -> None:
-        """An honest node takes a block for final, and this is the root of its state."""
+    def final(self, final: FinalBlock, state_root: Hash, next_authorities: AuthoritySet | None = None) -> None:
+        """An honest node takes a block for final.
+
+        Args:
+            state_root: of its state after the block.
+            next_authorities: whom it expects to vote on the next one; ``None`` for the same as on this one.
+        """
         block, header = final.block.hash, final.block.header
         known = self._final.setdefault(header.height, block)
         if known != block:
@@ -112,9 +118,15 @@ class Observer:
             raise InvariantBroken(f"block {header.height} does not extend block {header.height - 1}")
         if self._roots.setdefault(header.height, state_root) != state_root or header.state_root != state_root:
             raise InvariantBroken(f"state roots differ at height {header.height}")
-        signers = {entry.voter for entry in final.certificate.signatures} & self._members
-        if len(signers) * 3 <= self._total * 2:
-            raise InvariantBroken(f"block {header.height} is final with {len(signers)} of {self._total} signatures")
+        authorities = self._set_at(header.height)
+        signers = {entry.voter for entry in final.certificate.signatures} & set(authorities.members)
+        if len(signers) * 3 <= len(authorities.members) * 2 or final.certificate.set_id != authorities.set_id:
+            raise InvariantBroken(f"block {header.height} is final with {len(signers)} signatures of {authorities}")
+        coming = authorities if next_authorities is None else next_authorities
+        if self._sets.setdefault(header.height + 1, coming) != coming:
+            raise InvariantBroken(f"two authority sets for height {header.height + 1}")
+        if (header.authorities, header.next_authorities) != (hash_of(authorities), hash_of(coming)):
+            raise InvariantBroken(f"header {header.height} names other authority sets than its state")
 
     def ended(self, stores: Iterable[MemoryStore]) -> None:
         """The run is over, and these are the honest nodes' stores; some may be a few blocks behind."""
@@ -129,6 +141,9 @@ class Observer:
             state = dict(store.state_items(b""))
             if states.setdefault(height, state) != state:
                 raise InvariantBroken(f"two stores hold different states of height {height}")
+            genesis = store.genesis()
+            if genesis is None or genesis.application != CounterApplication.name:
+                continue
             counted = [one for at in range(1, height + 1) for one in store.final_block(at).block.body.transactions]
             if not CounterApplication.count(store.state()) == len(counted) == len(set(counted)):
                 raise InvariantBroken(f"the state of height {height} does not count its {len(counted)} transactions")
@@ -142,13 +157,17 @@ class Observer:
         return known
 
     def _verifies(self, message: Vote | Proposal, signer: Address) -> bool:
-        key = self._keys.get(signer)
         try:
-            if key is not None:
-                key.verify(message.signature, message.signing_bytes())
-        except InvalidSignature:
+            if signer not in self._keys:
+                self._keys[signer] = Ed25519PublicKey.from_public_bytes(signer)
+            self._keys[signer].verify(message.signature, message.signing_bytes())
+        except (InvalidSignature, ValueError):
             return False
-        return key is not None
+        return any(signer in authorities.members for authorities in self._sets.values())
+
+    def _set_at(self, height: int) -> AuthoritySet:
+        """Who votes at a height, as far as anybody honest has told."""
+        return self._sets[height] if height in self._sets else self._sets[max(self._sets)]
 
     def _proposal(self, proposal: Proposal) -> None:
         slot = (proposal.proposer, proposal.height, proposal.round, 0)
@@ -182,6 +201,6 @@ class Observer:
         if lock is None or lock[0] >= vote.round or lock[1] == block:
             return
         for round_ in range(lock[0], vote.round):
-            if len(self._prevoters[vote.height, round_, block]) * 3 > self._total * 2:
+            if len(self._prevoters[vote.height, round_, block]) * 3 > len(self._set_at(vote.height).members) * 2:
                 return
         raise InvariantBroken(f"a lock of round {lock[0]} was ignored in round {vote.round} of height {vote.height}")

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
+from pdfedchain.application import Application
 from pdfedchain.consensus.effects import Effect
 from pdfedchain.consensus.replica import Replica
 from pdfedchain.crypto import SigningKey
@@ -37,7 +38,7 @@ class Node:
 
     index: int
     key: SigningKey
-    application: CounterApplication
+    application: Application
     store: FusedStore
     log: FusedLog
     signer: FusedSigner
@@ -51,7 +52,7 @@ class Node:
     seen: list[Effect] = field(default_factory=list)
 
     @classmethod
-    def make(cls, index: int, key: SigningKey, application: CounterApplication) -> Node:
+    def make(cls, index: int, key: SigningKey, application: Application) -> Node:
         """A node with nothing on its disks."""
         fuse = Fuse()
         return cls(index, key, application, FusedStore(fuse), FusedLog(fuse), FusedSigner(fuse), fuse)

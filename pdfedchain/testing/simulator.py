@@ -26,6 +26,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from operator import methodcaller
 
+from pdfedchain.application import Application
 from pdfedchain.codec import decode, encode
 from pdfedchain.consensus.blocks import Position
 from pdfedchain.consensus.effects import (
@@ -33,6 +34,7 @@ from pdfedchain.consensus.effects import (
     Broadcast,
     Committed,
     Effect,
+    Evidence,
     PeerFault,
     Relay,
     SendTo,
@@ -47,7 +49,8 @@ from pdfedchain.consensus.messages import (
 )
 from pdfedchain.consensus.replica import Replica
 from pdfedchain.consensus.rules import Rule
-from pdfedchain.errors import InputError, SignatureError
+from pdfedchain.crypto import SigningKey
+from pdfedchain.errors import InputError, NotYet, SignatureError
 from pdfedchain.testing.byzantine import Actor, Said, Situation
 from pdfedchain.testing.counter import CounterApplication
 from pdfedchain.testing.fuse import FusedLog, PowerCutError
@@ -55,7 +58,7 @@ from pdfedchain.testing.invariants import InvariantBroken, Observer
 from pdfedchain.testing.network import Links, Network
 from pdfedchain.testing.nodes import START_MS, Node, make_genesis, make_keys
 from pdfedchain.testing.sightings import fingerprint, noteworthy
-from pdfedchain.types.genesis import ChainParameters
+from pdfedchain.types.genesis import ChainParameters, Genesis
 from pdfedchain.types.vote import Proposal, Vote, VoteKind
 
 __all__ = ["START_MS", "Links", "Node", "Simulator", "make_genesis", "make_keys"]
@@ -65,8 +68,11 @@ class Simulator:
     """See the module's text.
 
     Args:
+        size: number of nodes; they are the authorities, unless ``genesis`` names some of their keys (`make_keys`).
+        genesis: of the chain; one of the counter if ``None``.
         byzantine: index of a node and the class of its actor; these nodes' blocks and signatures are not checked.
         application: makes the application of a node.
+        on_evidence: makes a transaction of what a node's replica found; it goes into that node's pool.
         tell: told of every event, in words, as it happens.
 
     Attributes:
@@ -81,7 +87,9 @@ class Simulator:
         links: Links | None = None,
         parameters: ChainParameters | None = None,
         byzantine: Mapping[int, Callable[[Situation], Actor]] | None = None,
-        application: Callable[[int], CounterApplication] = lambda index: CounterApplication(),
+        application: Callable[[int], Application] = lambda index: CounterApplication(),
+        genesis: Genesis | None = None,
+        on_evidence: Callable[[SigningKey, Evidence], bytes] | None = None,
         skew_ms_max: int = 0,
         tell: Callable[[str], None] | None = None,
     ) -> None:
@@ -91,17 +99,18 @@ class Simulator:
         self.events = 0
         self.counts: Counter[str] = Counter()
         keys = make_keys(size)
-        self.genesis = make_genesis(keys, parameters if parameters is not None else ChainParameters())
+        self.genesis = genesis or make_genesis(keys, parameters if parameters is not None else ChainParameters())
         self.nodes = [Node.make(index, key, application(index)) for index, key in enumerate(keys)]
         liars = dict(byzantine or {})
         self._liars = frozenset(liars)
         honest = frozenset(node.key.address for node in self.nodes if node.index not in liars)
-        self.observer = Observer(self.genesis.authorities.members, honest, self.genesis.hash)
+        self.observer = Observer(self.genesis.authorities, honest, self.genesis.hash)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._audit = hashlib.sha256()
         self._verified: dict[Vote | Proposal, str | None] = {}
         self._turn = 0
         self._tell = tell
+        self._on_evidence = on_evidence
         for node in self.nodes:
             node.skew_ms = self.random.randint(-skew_ms_max, skew_ms_max)
             node.store.initialise(self.genesis, node.application.genesis_state(self.genesis))
@@ -288,20 +297,36 @@ class Simulator:
             case Committed(final, execution):
                 self._note(b"final", node.index, final.block.header.height, final.block.hash)
                 if node.index not in self._liars:
-                    self.observer.final(final, execution.state.root)
+                    self.observer.final(final, execution.state.root, execution.next_authorities)
                 node.told = final.block.header.height
                 included = set(final.block.body.transactions)
-                node.pool = [one for one in node.pool if one not in included]
+                node.pool = [one for one in node.pool if one not in included and self._may_succeed(node, one)]
                 self._after(0, partial(self._waiting, node))
             case BehindPeer(peer, _):
                 self._after(5, partial(self._sync, node, int(peer), node.life))
             case _:
                 node.seen.append(effect)
+                if isinstance(effect, Evidence) and self._on_evidence is not None:
+                    node.pool.append(self._on_evidence(node.key, effect))
+                    self._after(0, partial(self._waiting, node))
                 if node.index not in self._liars:
                     self._accuse(effect)
         if node.index not in self._liars:
             for seen in noteworthy(node, effect):
                 self.counts[seen] += 1
+
+    def _may_succeed(self, node: Node, transaction: bytes) -> bool:
+        if isinstance(node.application, CounterApplication) or node.replica is None:
+            return True
+        position = node.replica.position
+        context = position.context(round_=0, time_ms=self.now_ms, proposer=node.key.address)
+        try:
+            node.application.check(position.state, context, transaction)
+        except NotYet:
+            return True
+        except InputError:
+            return False
+        return True
 
     def _accuse(self, effect: Effect) -> None:
         self.observer.accused(effect)
@@ -354,7 +379,8 @@ class Simulator:
         for height in range(node.told + 1, node.store.height() + 1):
             final = node.store.final_block(height)
             if node.index not in self._liars:
-                self.observer.final(final, final.block.header.state_root)
+                named = node.store.light_block(height).next_authorities
+                self.observer.final(final, final.block.header.state_root, named)
             node.told = height
 
     def _situation(self, node: Node) -> Situation:

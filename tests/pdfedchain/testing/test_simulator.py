@@ -212,7 +212,7 @@ def test_an_opinion_that_comes_in_time_saves_the_round() -> None:
 
 
 def observer() -> Observer:
-    return Observer(AUTHORITIES.members, frozenset(key.address for key in KEYS), GENESIS.hash)
+    return Observer(AUTHORITIES, frozenset(key.address for key in KEYS), GENESIS.hash)
 
 
 def test_the_observer_sees_a_fork() -> None:
