@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test e2e lint bench fuzz clean sim
+.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ lint: setup ## ruff and mypy --strict
 
 sim: setup ## ten thousand simulated chains with faults and liars; goes on where it was stopped
 	nice -n 10 $(BIN)/python -m pdfedchain.testing.campaign
+
+mutants: setup ## do the tests catch bugs that are planted in consensus? (about two minutes)
+	$(BIN)/python -m tests.mutation
 
 bench: setup ## measured figures of this machine
 	$(BIN)/pdfed bench chain

@@ -17,9 +17,21 @@ from pdfedchain.consensus.effects import (
     ValueAt,
 )
 from pdfedchain.consensus.engine import PAST_ROUNDS_KEPT, timeout_ms
-from pdfedchain.consensus.inputs import Begin, Judged, TimeoutExpired, Timer, TimerKind
+from pdfedchain.consensus.inputs import Begin, CertificateReceived, Judged, TimeoutExpired, Timer, TimerKind
+from pdfedchain.consensus.round_machine import Step
+from pdfedchain.ids import Hash
 from pdfedchain.types.genesis import ChainParameters
-from tests.pdfedchain.consensus.world import PRECOMMIT, PREVOTE, A, B, Core, of_type, proposal, proposer_of
+from tests.pdfedchain.consensus.world import (
+    PRECOMMIT,
+    PREVOTE,
+    A,
+    B,
+    Core,
+    certificate,
+    of_type,
+    proposal,
+    proposer_of,
+)
 
 PROPOSE = TimerKind.PROPOSE
 
@@ -187,6 +199,28 @@ def test_a_re_proposal_waits_for_its_polka() -> None:
     before = list(core.cast)
     core.polka(A)
     assert core.cast == [*before, (1, PREVOTE, A)]
+
+
+@pytest.mark.parametrize(("round_", "block"), [(0, B), (0, None), (1, A)])
+def test_a_polka_for_another_block_or_of_another_round_is_not_that_of_the_re_proposal(
+    round_: int, block: Hash | None
+) -> None:
+    core = Core()
+    core.votes(PREVOTE, None, 1, 2, round_=2)
+    core.polka(block, round_=round_)
+    core.propose(A, round_=2, valid_round=0)
+    assert [cast for cast in core.cast if cast[0] == 2] == []
+    assert core.engine.state.step is Step.PROPOSE
+
+
+def test_the_block_of_a_commit_is_wanted_whatever_round_its_proposal_is_of() -> None:
+    core = Core()
+    core.votes(PREVOTE, None, 1, 2, round_=2)
+    assert not core.engine.wants_proposal(proposal(A))
+    core.give(CertificateReceived(certificate(PRECOMMIT, A)))
+    assert core.engine.wants_proposal(proposal(A))
+    core.propose(A)
+    assert core.engine.decided
 
 
 def test_a_re_proposal_without_its_polka_gets_nil_at_the_time_out() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 
@@ -10,7 +12,9 @@ from pdfedchain.application import Execution
 from pdfedchain.consensus.effects import Broadcast, Committed, Effect, SigningRefused
 from pdfedchain.consensus.inputs import Timer, TimerKind
 from pdfedchain.consensus.messages import ProposalMessage, VoteMessage, VotesMessage
+from pdfedchain.crypto import SigningKey
 from pdfedchain.ids import Hash
+from pdfedchain.store.signer import MemorySigner
 from pdfedchain.store.wal import MemoryLog
 from pdfedchain.testing.fuse import PowerCutError
 from pdfedchain.testing.simulator import START_MS, Links, Simulator
@@ -93,6 +97,38 @@ def test_an_expired_timer_stays_expired() -> None:
     again = home.replica()
     again.start()
     assert again.step == "prevote"
+
+
+def test_an_expired_timer_that_led_to_no_signature_stays_expired_too() -> None:
+    home = Home()
+    replica = home.replica()
+    replica.start()
+    home.now_ms += 15_000
+    replica.on_timeout(Timer(1, 0, TimerKind.HEARTBEAT))
+    replica.on_message(VotesMessage(tuple(vote(KEYS[m], PRECOMMIT, None) for m in (1, 2, 3))), PEER)
+    replica.on_timeout(Timer(1, 0, TimerKind.PRECOMMIT))
+    again = home.replica()
+    again.start()
+    assert (again.round, again.step) == (1, "propose")
+
+
+def test_all_that_a_signature_follows_from_is_durable_before_the_signer_is_asked() -> None:
+    class Witness(MemorySigner):
+        asked: ClassVar[list[int]] = []
+
+        def sign(
+            self, height: int, round_: int, step: int, *, block: Hash | None, message: bytes, key: SigningKey
+        ) -> bytes:
+            survives = copy.deepcopy(home.log)
+            survives.crash()
+            assert (survives.height, survives.entries()) == (home.log.height, home.log.entries())
+            self.asked.append(step)
+            return super().sign(height, round_, step, block=block, message=message, key=key)
+
+    home = Home()
+    home.signer = Witness()
+    precommitted(home)
+    assert Witness.asked == [PREVOTE, PRECOMMIT]
 
 
 def test_a_proposer_proposes_the_same_block_after_a_restart() -> None:

@@ -567,3 +567,14 @@ def test_a_neighbour_far_behind_is_told_how_far() -> None:
     for _ in range(3):
         replica.produce()
     assert answers(replica, status()) == [replica.status()]
+
+
+def test_a_misdated_proposal_is_handed_on_without_the_polka_of_another_block() -> None:
+    """Its proposer claims a valid round that had a polka for something else; nobody may blame us for that."""
+    replica, block = started(Home()), block_of(0)
+    replica.on_message(votes_of(PREVOTE, None, 1, 2, 3), PEER)
+    replica.on_message(votes_of(PRECOMMIT, None, 1, 2, 3, round_=0), PEER)
+    replica.on_message(votes_of(PREVOTE, None, 1, 2, round_=1), PEER)
+    replica.on_message(proposed(block, round_=1, valid_round=0), PEER)
+    handed_on = [m for m in answers(replica, status(round=1)) if isinstance(m, ProposalMessage)]
+    assert [(m.proposal.round, m.polka) for m in handed_on] == [(1, None)]
