@@ -10,6 +10,7 @@ than a start that fails. The file is written as text with a comment per key, sin
     [training]     steps, batch_size, learning_rate, device, pause_s
     [participant]  strategy, evaluate
     [data]         path                     folder with the private images, relative to the home
+    [sync]         from_snapshot, snapshot_interval, keep_blocks
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ __all__ = [
     "NodeConfig",
     "NodeRole",
     "ParticipantConfig",
+    "SyncConfig",
     "TrainingConfig",
     "check_name",
     "load_config",
@@ -47,6 +49,9 @@ __all__ = [
 T = TypeVar("T")
 
 CONFIG_SIZE_BYTES_MAX = 1_048_576
+
+#: The older snapshot on offer is up to two intervals old, and fetching it takes time.
+_KEPT_INTERVALS_MIN = 4
 
 
 class NodeRole(enum.StrEnum):
@@ -106,6 +111,22 @@ class DataConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncConfig:
+    """``[sync]``: how much of the past this node fetches and keeps.
+
+    Attributes:
+        from_snapshot: an empty home begins with a recent state from peers instead of with every block since genesis.
+        snapshot_interval: blocks between the states this node offers to others.
+        keep_blocks: bodies of so many newest blocks stay, headers always; 0 keeps all. At least four intervals, so
+            that who joins by a snapshot finds the blocks since.
+    """
+
+    from_snapshot: bool = False
+    snapshot_interval: int = 100
+    keep_blocks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file."""
 
@@ -114,6 +135,7 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     participant: ParticipantConfig = field(default_factory=ParticipantConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    sync: SyncConfig = field(default_factory=SyncConfig)
 
     @property
     def is_authority(self) -> bool:
@@ -193,6 +215,7 @@ def parse_config(text: str, where: str) -> Config:
         "training": TrainingConfig,
         "participant": ParticipantConfig,
         "data": DataConfig,
+        "sync": SyncConfig,
     }
     _refuse_unknown(tables, tuple(sections), where, "")
     values: dict[str, Any] = {}
@@ -275,6 +298,18 @@ def _check_values(config: Config, where: str) -> None:
     ):
         if not low <= value <= high:
             raise UsageError(f"{where}: training.{key} must lie in [{low}, {high}], found {value}")
+    for key, value, low in (
+        ("snapshot_interval", config.sync.snapshot_interval, 1),
+        ("keep_blocks", config.sync.keep_blocks, 0),
+    ):
+        if not low <= value <= 10**9:
+            raise UsageError(f"{where}: sync.{key} must lie in [{low}, {10**9}], found {value}")
+    kept, needed = config.sync.keep_blocks, _KEPT_INTERVALS_MIN * config.sync.snapshot_interval
+    if 0 < kept < needed:
+        raise UsageError(
+            f"{where}: sync.keep_blocks must be 0 or at least {needed}, found {kept}",
+            hint=f"who joins by a snapshot needs the blocks since: {_KEPT_INTERVALS_MIN} times sync.snapshot_interval",
+        )
     if not 1 <= len(training.device) <= 32:
         raise UsageError(f"{where}: training.device must be a torch device such as 'cpu', found {training.device!r}")
     if not config.data.path:
@@ -318,6 +353,14 @@ evaluate = {"true" if config.participant.evaluate else "false"}
 [data]
 # folder with the private images.safetensors, relative to this home directory
 path = {_quoted(config.data.path)}
+
+[sync]
+# true: an empty home begins with a recent state from peers, without the blocks before it
+from_snapshot = {"true" if config.sync.from_snapshot else "false"}
+# blocks between the states offered to others
+snapshot_interval = {config.sync.snapshot_interval}
+# transactions of so many newest blocks are kept, headers always; 0 keeps all
+keep_blocks = {config.sync.keep_blocks}
 """
 
 

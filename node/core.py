@@ -17,7 +17,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -26,6 +26,7 @@ import trio
 from node.authority import AuthorityDuties, ScoreTools
 from node.ballot_book import BallotBook
 from node.channel import PROTOCOL_VERSION, Hello
+from node.config import SyncConfig
 from node.driver import Driver
 from node.head import Head
 from node.host.interface import Host, HostError
@@ -33,6 +34,7 @@ from node.library import Library
 from node.mempool import Mempool, transaction_hash
 from node.participant import Participant, ParticipantSettings
 from node.peers import Peers
+from node.state_sync import SnapshotServer
 from node.submitter import Submitter
 from node.sync import BlockServer, Synchroniser
 from node.telemetry import Activity
@@ -41,6 +43,7 @@ from node.weights.store import WeightsStore
 from node.wire import (
     ANNOUNCEMENT_SIZE_BYTES_MAX,
     BLOCKS_PROTOCOL,
+    SNAPSHOT_PROTOCOL,
     Announcement,
     final_topic,
     tx_topic,
@@ -68,6 +71,9 @@ log = logging.getLogger(__name__)
 _GOSSIP_AGAIN_S: Final = 3.0
 _OUTGOING_MAX: Final = 1_024
 
+#: Old bodies are forgotten this many at a time.
+_PRUNE_INTERVAL: Final = 16
+
 
 class _Closable(Protocol):
     async def aclose(self) -> None: ...
@@ -84,6 +90,7 @@ class NodeParts:
         addresses: peers to dial; this node's own may be among them.
         participant: ``None`` for a node that neither trains nor evaluates.
         scorer, trainer: worker processes; they start with their first job.
+        sync: how much of the past is offered and kept.
     """
 
     genesis: Genesis
@@ -101,6 +108,7 @@ class NodeParts:
     trainer: Worker
     device: str
     participant: ParticipantSettings | None
+    sync: SyncConfig = field(default_factory=SyncConfig)
 
 
 class Node:
@@ -152,6 +160,7 @@ class Node:
             on_behind=self._on_behind,
         )
         self._synchroniser = Synchroniser(parts.host, self.driver)
+        self._snapshots = SnapshotServer(parts.store, interval=parts.sync.snapshot_interval)
         self._outgoing, self._to_publish = trio.open_memory_channel[tuple[str, bytes]](_OUTGOING_MAX)
         self._gossiped_at: dict[Hash, float] = {}
         self._arrived = trio.Event()
@@ -172,6 +181,8 @@ class Node:
         parts = self.parts
         WeightsServer(parts.weights).attach(parts.host)
         parts.host.set_stream_handler(BLOCKS_PROTOCOL, BlockServer(parts.store).handle)
+        self._snapshots.committed()
+        parts.host.set_stream_handler(SNAPSHOT_PROTOCOL, self._snapshots.handle)
         await parts.host.subscribe(tx_topic(self.chain_id), self._on_transaction)
         await parts.host.subscribe(final_topic(self.chain_id), self._on_announcement)
         try:
@@ -255,6 +266,14 @@ class Node:
         self._gossiped_at = {name: at for name, at in self._gossiped_at.items() if name in waiting}
         announcement = Announcement(final.block.header.height, final.block.hash)
         self._enqueue(final_topic(self.chain_id), encode(announcement))
+        self._keep(final.block.header.height)
+
+    def _keep(self, height: int) -> None:
+        """What this node offers and forgets after a block."""
+        self._snapshots.committed()
+        kept = self.parts.sync.keep_blocks
+        if kept and height % _PRUNE_INTERVAL == 0:
+            self.parts.store.prune(below_height=height - kept + 1)
 
     def _hello(self) -> Hello:
         genesis = self.parts.genesis

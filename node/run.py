@@ -6,6 +6,7 @@ Imports libp2p, so only commands that need the network import this module.
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import AsyncExitStack, closing
 
 import trio
@@ -16,9 +17,11 @@ from node.config import Config
 from node.core import Node, NodeParts
 from node.genesis_file import GenesisFile
 from node.home import Home
+from node.host.interface import Host
 from node.host.libp2p_host import open_host
 from node.participant import Participant, ParticipantSettings
 from node.private_data import data_commitment
+from node.state_sync import sync_state
 from node.strategy import strategy_named
 from node.telemetry import Activity
 from node.weights.store import WeightsStore
@@ -27,6 +30,7 @@ from pdfedchain.consensus.ports import Signer
 from pdfedchain.errors import UsageError
 from pdfedchain.ids import address_text
 from pdfedchain.state import Ledger
+from pdfedchain.store.interface import Store
 from pdfedchain.store.signer import SqliteSigner
 from pdfedchain.store.sqlite import SqliteStore
 from pdfedchain.store.wal import FileLog
@@ -74,8 +78,9 @@ async def _open(home: Home, config: Config, genesis: GenesisFile, stack: AsyncEx
     chain = genesis.genesis
     log_file = stack.enter_context(closing(FileLog(home.consensus_wal)))
     store = stack.enter_context(closing(SqliteStore(home.chain_db)))
+    host = await stack.enter_async_context(open_host(home.network_key().seed, config.network.listen))
     if store.genesis() is None:
-        store.initialise(chain, Ledger(own_results=lambda _: None).genesis_state(chain))
+        await _begin(home, config, genesis, host, store)
     found = store.genesis()
     if found is None or found.hash != chain.hash:
         raise UsageError(
@@ -93,7 +98,6 @@ async def _open(home: Home, config: Config, genesis: GenesisFile, stack: AsyncEx
         signer = stack.enter_context(
             closing(SqliteSigner(home.signer_db, chain_id=chain.chain_id, address=key.address))
         )
-    host = await stack.enter_async_context(open_host(home.network_key().seed, config.network.listen))
     return NodeParts(
         genesis=chain,
         key=key,
@@ -110,7 +114,19 @@ async def _open(home: Home, config: Config, genesis: GenesisFile, stack: AsyncEx
         trainer=Worker("train", home.logs_dir, niceness=TRAINING_NICENESS),
         device=config.training.device,
         participant=_participant(home, config),
+        sync=config.sync,
     )
+
+
+async def _begin(home: Home, config: Config, genesis: GenesisFile, host: Host, store: Store) -> None:
+    """Begin the chain of an empty home: by a snapshot from peers if that is wanted and to be had, else by genesis."""
+    chain = genesis.genesis
+    if config.sync.from_snapshot:
+        peers = home.peers(config, genesis)
+        if await sync_state(host, chain, peers, store, clock=lambda: time.time_ns() // 1_000_000) is not None:
+            return
+        log.warning("no peer offers a snapshot: beginning with genesis and fetching every block")
+    store.initialise(chain, Ledger(own_results=lambda _: None).genesis_state(chain))
 
 
 def _participant(home: Home, config: Config) -> ParticipantSettings | None:

@@ -75,6 +75,8 @@ class BlockServer:
                 return
             request = decode(BlockRequest, frame, size_bytes_max=BLOCK_REQUEST_SIZE_BYTES_MAX)
             last = min(request.from_height + request.count - 1, self._store.height())
+            if request.from_height < self._store.bodies_from():
+                last = 0  # pruned here: others have them
             for height in range(max(request.from_height, 1), last + 1):
                 if not await _sent(stream, encode(self._store.final_block(height))):
                     return

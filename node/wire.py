@@ -5,6 +5,10 @@ gossip ``/pdfed/<chain>/tx``  one encoded transaction, at most `limits.TRANSACTI
 gossip ``.../final``          an `Announcement` of a final block; those who lack it pull it
 stream ``/pdfed/blocks/1``    a `BlockRequest`; answered by up to ``count`` encoded `FinalBlock` frames in
                               order of height and one empty frame
+stream ``/pdfed/snapshot/1``  a `SnapshotRequest`. Without a height: answered by a `SnapshotManifest` frame, the
+                              `LightBlock` frames that lead from genesis to its block, and one empty frame; by the empty
+                              frame alone where there is no snapshot. With a height: by ``count`` `SnapshotChunk`
+                              frames, fewer at the end or where that snapshot is gone, and one empty frame
 ============================  =========================================================================
 """
 
@@ -14,17 +18,30 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from pdfedchain.codec import canonical
-from pdfedchain.ids import Hash, Height, Range
+from pdfedchain.ids import Hash, Height, Range, UInt
 
-__all__ = ["BLOCKS_PER_REQUEST_MAX", "BLOCKS_PROTOCOL", "Announcement", "BlockRequest", "final_topic", "tx_topic"]
+__all__ = [
+    "BLOCKS_PER_REQUEST_MAX",
+    "BLOCKS_PROTOCOL",
+    "CHUNKS_PER_REQUEST_MAX",
+    "SNAPSHOT_PROTOCOL",
+    "Announcement",
+    "BlockRequest",
+    "SnapshotRequest",
+    "final_topic",
+    "tx_topic",
+]
 
 BLOCKS_PROTOCOL: Final = "/pdfed/blocks/1"
+SNAPSHOT_PROTOCOL: Final = "/pdfed/snapshot/1"
 
 #: One request is answered from memory to stream within a second or two.
 BLOCKS_PER_REQUEST_MAX: Final = 64
+CHUNKS_PER_REQUEST_MAX: Final = 16
 
 ANNOUNCEMENT_SIZE_BYTES_MAX: Final = 256
 BLOCK_REQUEST_SIZE_BYTES_MAX: Final = 128
+SNAPSHOT_REQUEST_SIZE_BYTES_MAX: Final = 128
 
 
 @canonical("pdfed/announcement/v1")
@@ -43,6 +60,16 @@ class BlockRequest:
 
     from_height: Height
     count: Annotated[int, Range(1, BLOCKS_PER_REQUEST_MAX)]
+
+
+@canonical("pdfed/snapshot-request/v1")
+@dataclass(frozen=True, slots=True)
+class SnapshotRequest:
+    """Asks what there is (``height`` is ``None``), or for chunks of the snapshot of a height from ``first`` on."""
+
+    height: Height | None
+    first: UInt
+    count: Annotated[int, Range(1, CHUNKS_PER_REQUEST_MAX)]
 
 
 def tx_topic(chain_id: str) -> str:

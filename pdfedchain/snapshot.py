@@ -58,14 +58,18 @@ class Snapshot:
         """An encoded `SnapshotManifest`. The first call walks the whole state; later ones do not."""
         return encode(SnapshotManifest(self.height, self.block.hash, self._cut.parts))
 
+    def chunks(self) -> int:
+        """How many chunks there are, those without keys included."""
+        return len(self._cut.parts)
+
     def chunk(self, index: int) -> bytes:
         """An encoded `SnapshotChunk`.
 
         Raises:
             NotFound: there is none of that number.
         """
-        if not 0 <= index < len(self._cut.parts):
-            raise NotFound(f"no chunk {index}; the snapshot of block {self.height} has {len(self._cut.parts)}")
+        if not 0 <= index < self.chunks():
+            raise NotFound(f"no chunk {index}; the snapshot of block {self.height} has {self.chunks()}")
         items = tuple(self._cut.items(index))
         return encode(SnapshotChunk(tuple(key for key, _ in items), tuple(value for _, value in items)))
 

@@ -1,5 +1,6 @@
 """Several nodes in one process: real consensus, ledger, duties and transfers over memory hosts; only torch is faked."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import trio
 
 from node.authority import AuthorityDuties
 from node.ballot_book import BallotBook
+from node.config import SyncConfig
 from node.core import Node, NodeParts
 from node.host.interface import Host
 from node.memory_host import MemoryNetwork
@@ -19,6 +21,7 @@ from node.weights.store import WeightsStore
 from pdfedchain.crypto import SigningKey
 from pdfedchain.ids import Hash
 from pdfedchain.state import Ledger
+from pdfedchain.store.interface import Store
 from pdfedchain.store.memory import MemoryStore
 from pdfedchain.store.signer import MemorySigner
 from pdfedchain.store.wal import MemoryLog
@@ -64,11 +67,14 @@ async def memory_testnet(
     workers: Mapping[int, FakeWorker] | None = None,
     duties: Mapping[int, type[AuthorityDuties]] | None = None,
     participants: Mapping[int, type[Participant]] | None = None,
+    snapshot_interval: int = 100,
+    keep_blocks: int = 0,
 ) -> AsyncIterator[MemoryTestnet]:
     """Nodes 0 to ``nodes - 1``, all authorities; the first ``trainers`` train, all evaluate.
 
     Args:
         running: indices of the nodes that are started; all if not given.
+        snapshot_interval, keep_blocks: see `SyncConfig`.
     """
     cast = Cast(workers or {}, duties or {}, participants or {})
     genesis = _genesis(directory, nodes)
@@ -83,6 +89,8 @@ async def memory_testnet(
             roles = Role.TRAINER | Role.EVALUATOR if index < trainers else Role.EVALUATOR
             worker = cast.workers.get(index) or FakeWorker(directory / "logs", delay_s=0.05)
             parts = _parts(directory, index, genesis, host, addresses, roles, worker)
+            sync = SyncConfig(snapshot_interval=snapshot_interval, keep_blocks=keep_blocks)
+            parts = dataclasses.replace(parts, sync=sync)
             testnet.nodes.append(
                 Node(
                     parts,
@@ -150,4 +158,28 @@ def _parts(
         trainer=worker,
         device="cpu",
         participant=settings,
+    )
+
+
+def observer_parts(directory: Path, genesis: Genesis, host: Host, addresses: Sequence[str], store: Store) -> NodeParts:
+    """A node that neither votes nor takes part, with a store that has begun."""
+    home = directory / "observer"
+    home.mkdir()
+    worker = FakeWorker(directory / "logs")
+    return NodeParts(
+        genesis=genesis,
+        key=SigningKey(bytes([99]) * 32),
+        store=store,
+        log=MemoryLog(),
+        signer=None,
+        host=host,
+        addresses=tuple(addresses),
+        weights=WeightsStore(home / "weights"),
+        folders=home / "folders",
+        book=BallotBook(":memory:"),
+        activity=Activity(home / "activity.json"),
+        scorer=worker,
+        trainer=worker,
+        device="cpu",
+        participant=None,
     )

@@ -14,6 +14,7 @@ from node.config import (
     NodeConfig,
     NodeRole,
     ParticipantConfig,
+    SyncConfig,
     TrainingConfig,
     load_config,
     parse_config,
@@ -59,6 +60,12 @@ configs = st.builds(
     ),
     participant=st.builds(ParticipantConfig, strategy=st.sampled_from(sorted(STRATEGIES)), evaluate=st.booleans()),
     data=st.builds(DataConfig, path=st.sampled_from(["private/data", "/srv/my images"])),
+    sync=st.builds(
+        SyncConfig,
+        from_snapshot=st.booleans(),
+        snapshot_interval=st.integers(1, 100),
+        keep_blocks=st.just(0) | st.integers(400, 10**9),
+    ),
 )
 
 
@@ -92,6 +99,9 @@ def test_what_is_left_out_has_its_default() -> None:
         ('[participant]\nstrategy = "luck"', "participant.strategy: unknown strategy 'luck'", "choose one of"),
         ('[participant]\nevaluate = "yes"', "participant.evaluate must be bool", ""),
         ('[data]\npath = ""', "data.path must name a folder", ""),
+        ("[sync]\nsnapshot_interval = 0", r"sync.snapshot_interval must lie in \[1", ""),
+        ("[sync]\nkeep_blocks = -1", r"sync.keep_blocks must lie in \[0", ""),
+        ("[sync]\nkeep_blocks = 399", "sync.keep_blocks must be 0 or at least 400", "4 times"),
         ("training = 3", "training must be a table", ""),
         ("[training", "is not TOML", ""),
     ],

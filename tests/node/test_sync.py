@@ -331,6 +331,15 @@ async def test_the_server_refuses_a_count_out_of_bounds(count: int) -> None:
             await stream.receive_frame(1_000)
 
 
+async def test_the_server_says_at_once_that_pruned_blocks_are_not_here(autojump_clock: Clock) -> None:
+    pruned = MemoryStore()
+    pruned.become(CHAIN.store)  # type: ignore[arg-type]
+    pruned.prune(below_height=20)
+    async with scene(pruned=BlockServer(pruned).handle) as on:
+        assert (await pull(on.host, on.peers["pruned"].id, 19)).blocks == ()
+        assert (await pull(on.host, on.peers["pruned"].id, 20)).blocks[0] == BLOCKS[19]
+
+
 async def test_the_server_lets_a_silent_client_go(autojump_clock: Clock) -> None:
     async with scene(honest=honest) as on, await on.host.open_stream(on.peers["honest"].id, BLOCKS_PROTOCOL) as stream:
         with pytest.raises(StreamClosed):
