@@ -37,10 +37,12 @@ from diffusion.progress import Report, silent
 from diffusion.sampler import sample_images
 from diffusion.schedule import schedule_from_config
 from diffusion.score.calibrate import calibrate
+from diffusion.score.files import score_folders_to_files
 from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.noise import self_test
 from diffusion.score.report import score_checkpoint
 from diffusion.score.scorer import extractor_name, read_scorer, write_scorer
+from diffusion.score.shipping import train_scorer_to_folder
 from diffusion.score.spec import SCORING_VERSION, default_scoring
 from diffusion.train import load_model, new_weights, train
 from pdfedchain.crypto import tagged_hash
@@ -49,14 +51,18 @@ from pdfedchain.ids import Hash
 from pdfedchain.types.jobs import (
     Evaluate,
     Evaluated,
+    FoldersScored,
     Prepare,
     Prepared,
     Sample,
     Sampled,
     Score,
     Scored,
+    ScoreFolders,
+    ScorerTrained,
     Train,
     Trained,
+    TrainScorer,
 )
 from pdfedchain.types.score import MICRO, ArithmeticProfile, ScoreReport, ScoringSpec
 from pdfedchain.types.task import ModelSpec
@@ -70,8 +76,8 @@ _FOLDER_OVERHEAD_BYTES: Final = 262_144
 
 
 def run(
-    request: Prepare | Train | Score | Evaluate | Sample, report: Report
-) -> Prepared | Trained | Scored | Evaluated | Sampled:
+    request: Prepare | Train | Score | Evaluate | Sample | ScoreFolders | TrainScorer, report: Report
+) -> Prepared | Trained | Scored | Evaluated | Sampled | FoldersScored | ScorerTrained:
     """Do one job.
 
     Raises:
@@ -88,6 +94,11 @@ def run(
             return evaluate(request, report)
         case Sample():
             return sample(request, report)
+        case ScoreFolders():
+            _device(request.device)
+            return score_folders_to_files(request, report)
+        case TrainScorer():
+            return train_scorer_to_folder(request, report)
 
 
 def model_spec(*, image_size: int, channels: int, classes: int) -> ModelSpec:

@@ -69,6 +69,19 @@ class FlatAdamW:
         self.decay, self.betas = decay, betas
         self._mean, self._square, self._steps = torch.zeros_like(weights), torch.zeros_like(weights), 0
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Weights and moments, to go on later with `restore`."""
+        tensors = {"weights": self.weights, "mean": self._mean, "square": self._square}
+        arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
+        return arrays | {"steps": np.array(self._steps, dtype=np.int64)}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a `state` of an optimiser of as many weights."""
+        with torch.no_grad():
+            for tensor, name in ((self.weights, "weights"), (self._mean, "mean"), (self._square, "square")):
+                tensor.copy_(torch.tensor(state[name]))
+        self._steps = int(state["steps"])
+
     def step(self, gradient: Tensor, rate: float) -> None:
         """One update; ``gradient`` is overwritten."""
         beta_1, beta_2 = self.betas

@@ -10,7 +10,7 @@ library's print can land between frames. While a job runs, a thread repeats the 
 pipe there means that the node is gone, and ends the process rather than train for nobody.
 
 Threads: one per worker, since several processes on few cores slow each other down fivefold otherwise; ``PDFED_THREADS``
-overrides. `Prepare` runs alone and takes all cores.
+overrides. `Prepare` and the jobs of people without a node run alone and take all cores.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pdfedchain.limits import JOB_FRAME_SIZE_BYTES_MAX
 from pdfedchain.types.jobs import (
     Evaluate,
     Evaluated,
+    FoldersScored,
     JobFailed,
     JobMessage,
     Prepare,
@@ -36,8 +37,11 @@ from pdfedchain.types.jobs import (
     Sampled,
     Score,
     Scored,
+    ScoreFolders,
+    ScorerTrained,
     Train,
     Trained,
+    TrainScorer,
 )
 from pdfedchain.types.score import MICRO
 
@@ -46,10 +50,12 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "serve"]
 
-Request: TypeAlias = Prepare | Train | Score | Evaluate | Sample
-Answer: TypeAlias = Prepared | Trained | Scored | Evaluated | Sampled | JobFailed
+Request: TypeAlias = Prepare | Train | Score | Evaluate | Sample | ScoreFolders | TrainScorer
+Answer: TypeAlias = Prepared | Trained | Scored | Evaluated | Sampled | FoldersScored | ScorerTrained | JobFailed
 
-_REQUESTS: Final = (Prepare, Train, Score, Evaluate, Sample)
+_REQUESTS: Final = (Prepare, Train, Score, Evaluate, Sample, ScoreFolders, TrainScorer)
+#: Jobs that run alone, for somebody who waits for them, and take all cores.
+_ALONE: Final = (Prepare, ScoreFolders, TrainScorer)
 _LENGTH_SIZE_BYTES: Final = 4
 _PROGRESS_INTERVAL_S: Final = 0.25
 _HEARTBEAT_S: Final = 1.0
@@ -157,7 +163,7 @@ def _set_threads(request: Request) -> None:
     text = os.environ.get("PDFED_THREADS", "")
     if text and not (text.isdecimal() and int(text) > 0):
         raise UsageError(f"PDFED_THREADS is {text!r}", hint="Set it to a number of threads, or unset it.")
-    torch.set_num_threads(int(text) if text else (os.cpu_count() or 1) if isinstance(request, Prepare) else 1)
+    torch.set_num_threads(int(text) if text else (os.cpu_count() or 1) if isinstance(request, _ALONE) else 1)
 
 
 def run_request(request: Request, reporter: _Reporter) -> Answer:

@@ -28,6 +28,7 @@ from pdfedchain.limits import JOB_FRAME_SIZE_BYTES_MAX
 from pdfedchain.types.jobs import (
     Evaluate,
     Evaluated,
+    FoldersScored,
     JobFailed,
     JobMessage,
     Prepare,
@@ -37,16 +38,19 @@ from pdfedchain.types.jobs import (
     Sampled,
     Score,
     Scored,
+    ScoreFolders,
+    ScorerTrained,
     Train,
     Trained,
+    TrainScorer,
 )
 
 __all__ = ["TRAINING_NICENESS", "Request", "Result", "Worker", "require_diffusion"]
 
 log = logging.getLogger(__name__)
 
-Request = Prepare | Train | Score | Evaluate | Sample
-Result = Prepared | Trained | Scored | Evaluated | Sampled
+Request = Prepare | Train | Score | Evaluate | Sample | ScoreFolders | TrainScorer
+Result = Prepared | Trained | Scored | Evaluated | Sampled | FoldersScored | ScorerTrained
 
 #: Added to the niceness of a training worker, so that blocks keep coming on a busy machine.
 TRAINING_NICENESS: Final = 5
@@ -57,6 +61,8 @@ _RESULTS: Final[Mapping[type, type]] = {
     Score: Scored,
     Evaluate: Evaluated,
     Sample: Sampled,
+    ScoreFolders: FoldersScored,
+    TrainScorer: ScorerTrained,
 }
 _LENGTH_SIZE_BYTES: Final = 4
 _READ_SIZE_BYTES: Final = 65_536

@@ -6,7 +6,8 @@ pooled maps), or of an image and a blend of it with a near one, in which the oth
 blends, 300 images teach no boundary: a tenth of held-out real images was confirmed as copies, with them a fiftieth
 (ADR 0032). Views and their maps are computed once, so that the verifier's many short steps cost little.
 
-Training is seeded but need not repeat across machines: the task pins the result.
+Training is seeded but need not repeat across machines: the task pins the result. With a `Keeper` it goes on where it
+was interrupted, and ends with the very weights that it would have had.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from diffusion.progress import Report, silent
 from diffusion.sampler import to_unit
 from diffusion.score.augment import augment
 from diffusion.score.fingerprint import Fingerprinter, contrastive_loss, describe
+from diffusion.score.keeper import NOTHING_KEPT, Keeper
 from diffusion.score.scorer import FEATURE_VARIANCE, Scorer
 from diffusion.score.verifier import Verifier
 from diffusion.train import FlatAdamW, flatten_parameters, generator_of, warm_cosine
@@ -55,9 +57,18 @@ _VERIFIER_IMAGES_MAX: Final = 2_000
 
 
 def train_scorer(
-    train: LabelledImages, *, seed: Hash, plan: LearningPlan | None = None, report: Report = silent
+    train: LabelledImages,
+    *,
+    seed: Hash,
+    plan: LearningPlan | None = None,
+    report: Report = silent,
+    keeper: Keeper = NOTHING_KEPT,
 ) -> Scorer:
-    """A scorer in float32 for images like ``train``, trained on nothing else."""
+    """A scorer in float32 for images like ``train``, trained on nothing else.
+
+    Args:
+        keeper: keeps what an interrupted training needs to go on; with the same images, seed and plan.
+    """
     plan = plan or LearningPlan()
     rng = generator_of(seed)
     channels, image_size = train.images.shape[1], train.images.shape[2]
@@ -65,23 +76,28 @@ def train_scorer(
         torch.manual_seed(int.from_bytes(seed[8:16], "big") >> 1)
         fingerprinter, verifier = Fingerprinter(image_size=image_size, channels=channels), Verifier()
     images = to_unit(train.images)
-    _train_fingerprinter(fingerprinter, images, rng, plan, report)
+    _train_fingerprinter(fingerprinter, images, rng, plan, report, keeper)
     fingerprinter.eval().requires_grad_(False)
     if len(images) > _VERIFIER_IMAGES_MAX:
         images = images[torch.randperm(len(images), generator=rng)[:_VERIFIER_IMAGES_MAX]]
-    _train_verifier(verifier, fingerprinter, images, rng, plan, report)
+    _train_verifier(verifier, fingerprinter, images, rng, plan, report, keeper)
     features = describe(fingerprinter, train.images).features
     scale = float(np.sqrt(FEATURE_VARIANCE / features.var(axis=0).sum()))
     return Scorer(image_size, channels, fingerprinter, verifier.eval().requires_grad_(False), scale)
 
 
 def _train_fingerprinter(
-    model: Fingerprinter, images: Tensor, rng: torch.Generator, plan: LearningPlan, report: Report
+    model: Fingerprinter,
+    images: Tensor,
+    rng: torch.Generator,
+    plan: LearningPlan,
+    report: Report,
+    keeper: Keeper,
 ) -> None:
     weights, gradients = flatten_parameters(model)
     optimiser = FlatAdamW(weights, decay=0.05)
     batch = min(plan.fingerprinter_batch, len(images))
-    for step in range(plan.fingerprinter_steps):
+    for step in range(keeper.resume("fingerprinter", optimiser, rng), plan.fingerprinter_steps):
         chosen = images[torch.randperm(len(images), generator=rng)[:batch]]
         views = torch.cat([augment(chosen, rng), augment(chosen, rng)])
         first, second = model(views)[2].chunk(2)
@@ -89,6 +105,7 @@ def _train_fingerprinter(
         gradients.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step(gradients, warm_cosine(step, plan.fingerprinter_steps, 3e-3, 30))
+        keeper.keep("fingerprinter", step + 1, optimiser, rng, last=step + 1 == plan.fingerprinter_steps)
         report("fingerprinter", step + 1, plan.fingerprinter_steps, float(loss.detach()))
 
 
@@ -142,6 +159,7 @@ def _train_verifier(
     rng: torch.Generator,
     plan: LearningPlan,
     report: Report,
+    keeper: Keeper,
 ) -> None:
     pool = _pool_of_views(fingerprinter, images, rng, plan, report)
     weights, gradients = flatten_parameters(model)
@@ -152,7 +170,7 @@ def _train_verifier(
         return torch.randint(high, (batch,), generator=rng)
 
     target = torch.cat([torch.ones(batch), torch.zeros(3 * batch)])
-    for step in range(plan.verifier_steps):
+    for step in range(keeper.resume("verifier", optimiser, rng), plan.verifier_steps):
         one = draw(len(images))
         hard = pool.hardest[one, draw(pool.hardest.shape[1])]
         hardest = pool.hardest[one, draw(min(2, pool.hardest.shape[1]))]
@@ -165,4 +183,5 @@ def _train_verifier(
         gradients.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step(gradients, warm_cosine(step, plan.verifier_steps, 3e-3, 30))
+        keeper.keep("verifier", step + 1, optimiser, rng, last=step + 1 == plan.verifier_steps)
         report("verifier", step + 1, plan.verifier_steps, float(loss.detach()))

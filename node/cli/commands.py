@@ -71,6 +71,8 @@ COMMANDS: Final[dict[str, Command]] = {
     "provenance": Command("provenance", "the lineage of a checkpoint"),
     "export": Command("export", "write a checkpoint as a diffusers folder"),
     "sample": Command("sample", "a picture of samples of a checkpoint"),
+    "score": Command("score", "quality and novelty of any folder of images, with the published measures"),
+    "train-scorer": Command("train_scorer", "train a fingerprinter and a verifier for your images"),
     "audit": Command("audit", "derive everything again from genesis"),
     "bench": Command("bench", "measured figures of this machine"),
 }

@@ -14,6 +14,9 @@ Score      Scored                 the consensus score, or why the weights cannot
 Evaluate   Evaluated              the same components on private images, for a ballot
 Sample     Sampled                a PNG grid of samples
 ========== =====================  ==========================================================
+
+Two more serve people without a node: `ScoreFolders` (`FoldersScored`) and `TrainScorer` (`ScorerTrained`). Their
+results are files, since their figures are no chain's and need no integers.
 """
 
 from __future__ import annotations
@@ -23,12 +26,13 @@ from typing import Annotated
 
 from pdfedchain.codec import canonical
 from pdfedchain.ids import Hash, Name, Range, Size, UInt
-from pdfedchain.types.score import ScoreReport, ScoringSpec, Unscorable
+from pdfedchain.types.score import ArithmeticProfile, ScoreReport, ScoringSpec, Unscorable
 from pdfedchain.types.task import Ceilings, ModelSpec
 
 __all__ = [
     "Evaluate",
     "Evaluated",
+    "FoldersScored",
     "JobFailed",
     "JobMessage",
     "Prepare",
@@ -37,8 +41,11 @@ __all__ = [
     "Sample",
     "Sampled",
     "Score",
+    "ScoreFolders",
     "Scored",
+    "ScorerTrained",
     "Train",
+    "TrainScorer",
     "Trained",
 ]
 
@@ -191,6 +198,65 @@ class Sampled:
     height: Count
 
 
+@canonical("pdfed/job/score-folders/v1")
+@dataclass(frozen=True, slots=True)
+class ScoreFolders:
+    """Score a folder of images against folders of training and test images.
+
+    Attributes:
+        scorer: folder of a scorer; ``None`` trains a small one on the training images.
+        novelty_weight: ``None`` calibrates one.
+        cache: folder in which features are remembered; ``None`` remembers none.
+        output: folder to create: ``report.json``, ``pairs.csv`` and, with pairs to show, ``worst.png``.
+        shown: at most so many pairs in the picture.
+    """
+
+    generated: Path
+    train: Path
+    test: Path
+    scorer: Path | None
+    novelty_weight: Annotated[int, Range(0, 10**9)] | None
+    cache: Path | None
+    profile: ArithmeticProfile
+    output: Path
+    shown: Annotated[int, Range(0, 1_000)]
+    device: Device
+
+
+@canonical("pdfed/job/folders-scored/v1")
+@dataclass(frozen=True, slots=True)
+class FoldersScored:
+    """Where the files are."""
+
+    output: Path
+
+
+@canonical("pdfed/job/train-scorer/v1")
+@dataclass(frozen=True, slots=True)
+class TrainScorer:
+    """Train a fingerprinter and a verifier on images, and measure them on some that are held out.
+
+    Attributes:
+        images: a known data set or a folder of images.
+        output: folder to create, complete or not at all; what is unfinished lies beside it.
+        resume: go on where an interrupted training of the same output stopped; else one is an error.
+    """
+
+    images: Annotated[str, Size(4_096, low=1)]
+    output: Path
+    resume: bool
+    fingerprinter_steps: Annotated[int, Range(1, 10**9)]
+    verifier_steps: Annotated[int, Range(1, 10**9)]
+
+
+@canonical("pdfed/job/scorer-trained/v1")
+@dataclass(frozen=True, slots=True)
+class ScorerTrained:
+    """Where the scorer and its ``card.json`` are."""
+
+    output: Path
+
+
 @canonical("pdfed/job/progress/v1")
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -228,6 +294,10 @@ class JobMessage:
         | Evaluated
         | Sample
         | Sampled
+        | ScoreFolders
+        | FoldersScored
+        | TrainScorer
+        | ScorerTrained
         | Progress
         | JobFailed
     )

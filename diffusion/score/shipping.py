@@ -1,0 +1,198 @@
+"""Training a scorer to keep: on a folder of images or a known data set, resumable, measured, with a model card.
+
+A sixth of the images is held out of the training (at most 1,000), and the card's figures are of those: whether the
+fingerprinter finds an augmented copy's source among all images, and what the verifier says of copies, of the nearest
+other image and of any other image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diffusion.checkpoint import write_folder
+from diffusion.config import canonical_json
+from diffusion.data import DATASETS
+from diffusion.data.images import LabelledImages
+from diffusion.data.listing import list_images
+from diffusion.data.partition import permutation
+from diffusion.errors import DatasetError
+from diffusion.progress import Report, silent
+from diffusion.sampler import to_bytes, to_unit
+from diffusion.score.augment import augment
+from diffusion.score.fingerprint import Described, describe
+from diffusion.score.keeper import FileKeeper
+from diffusion.score.learn import LearningPlan, train_scorer
+from diffusion.score.nearest import nearest
+from diffusion.score.scorer import Scorer, extractor_name, write_scorer
+from diffusion.score.small_scorer import IMAGES_MIN, read_sample
+from diffusion.score.verifier import similarities
+from diffusion.train import generator_of
+from pdfedchain.errors import UsageError
+from pdfedchain.ids import Hash
+from pdfedchain.types.jobs import ScorerTrained, TrainScorer
+
+__all__ = ["CARD_FILE", "assess_scorer", "train_scorer_to_folder"]
+
+CARD_FILE: Final = "card.json"
+_README_FILE: Final = "README.md"
+_PLAN_FILE: Final = "plan.json"
+_IMAGES_MAX: Final = 20_000
+_HELD_OUT_MAX: Final = 1_000
+_HELD_OUT_SHARE: Final = 6
+_SEED: Final = Hash(hashlib.sha256(b"pdfed/train-scorer/v1").digest())
+_MATCH: Final = 0.8
+#: Strengths of the augmentations by which copies are made: the verifier was trained with the first.
+_STRENGTHS: Final = (0.5, 1.0)
+
+
+def train_scorer_to_folder(request: TrainScorer, report: Report = silent) -> ScorerTrained:
+    """Train, measure and write ``request.output``; what is unfinished lies beside it, in ``.<name>.unfinished``.
+
+    Raises:
+        DatasetError: the images are missing, unusable or too few.
+        UsageError: the output exists, an unfinished training is there and not to be resumed, or is of something else.
+    """
+    output = Path(request.output)
+    if output.exists():
+        raise UsageError(f"{output} exists already", hint="Choose a new folder, or remove this one first.")
+    data = _load(request.images, report)
+    plan = LearningPlan(fingerprinter_steps=request.fingerprinter_steps, verifier_steps=request.verifier_steps)
+    train, held_out = _hold_out(data)
+    unfinished = output.parent / f".{output.name}.unfinished"
+    _open_unfinished(unfinished, {"plan": asdict(plan), "images": _digest(train)}, resume=request.resume)
+    scorer = train_scorer(train, seed=_SEED, plan=plan, report=report, keeper=FileKeeper(unfinished))
+    report("measure", 0, 1, 0.0)
+    card = {
+        "extractor": extractor_name(scorer.image_size, scorer.channels),
+        "image_size": scorer.image_size,
+        "channels": scorer.channels,
+        "images": request.images if request.images in DATASETS else Path(request.images).name,
+        "trained_on": len(train),
+        "held_out": len(held_out),
+        "classes": len(np.unique(data.labels)),
+        "plan": asdict(plan),
+        "figures": assess_scorer(scorer, held_out, train),
+    }
+
+    def fill(folder: Path) -> None:
+        write_scorer(folder, scorer)
+        (folder / CARD_FILE).write_text(canonical_json(card), encoding="utf-8")
+        (folder / _README_FILE).write_text(_readme(card), encoding="utf-8")
+
+    write_folder(output, fill)
+    shutil.rmtree(unfinished)
+    report("measure", 1, 1, 0.0)
+    return ScorerTrained(request.output)
+
+
+def _load(images: str, report: Report) -> LabelledImages:
+    if images == "digits":
+        from diffusion.data.digits import load_digits
+
+        return load_digits()
+    folder = list_images(Path(images))
+    if len(folder) < IMAGES_MIN:
+        raise DatasetError(f"{images} has {len(folder)} images, at least {IMAGES_MIN} are needed", hint="Add images.")
+    return read_sample(folder, _IMAGES_MAX, report)
+
+
+def _hold_out(data: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
+    order = permutation(len(data), _SEED)
+    count = min(len(data) // _HELD_OUT_SHARE, _HELD_OUT_MAX)
+    return data.take(np.sort(order[count:])), data.take(np.sort(order[:count]))
+
+
+def _digest(data: LabelledImages) -> str:
+    return hashlib.sha256(repr(data.images.shape).encode() + data.images.tobytes()).hexdigest()
+
+
+def _open_unfinished(folder: Path, about: Mapping[str, Any], *, resume: bool) -> None:
+    """Make the folder, or check that what lies there is the same training."""
+    # as JSON reads it back: tuples become lists
+    wanted = json.loads(canonical_json(about))
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / _PLAN_FILE).write_text(canonical_json(about), encoding="utf-8")
+        return
+    if not resume:
+        raise UsageError(f"{folder} holds an unfinished training", hint="Add --resume to go on, or remove it.")
+    try:
+        found = json.loads((folder / _PLAN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder} is no unfinished training: {error}", hint="Remove it.") from error
+    if found != wanted:
+        raise UsageError(
+            f"{folder} is a training on other images or with other steps",
+            hint="Resume with what it was started with, or remove it.",
+        )
+
+
+def assess_scorer(scorer: Scorer, held_out: LabelledImages, train: LabelledImages) -> dict[str, float]:
+    """Figures of a scorer on images it was not trained on, all shares from 0 to 1.
+
+    ``found_*`` and ``copies_*`` at two strengths of augmentation: copies whose source is the nearest of all images;
+    copies confirmed at 0.8. ``same_confirmed``: images confirmed as their own copy. ``nearest_confirmed``,
+    ``random_confirmed``: held-out images confirmed as copies of their nearest training image, or of any, which they are
+    not.
+    """
+    rng = generator_of(_SEED)
+    own, theirs = (describe(scorer.fingerprinter, some.images) for some in (held_out, train))
+    gallery = np.concatenate([own.fingerprints, theirs.fingerprints])
+    count = len(held_out)
+    same = np.arange(count)
+    figures = {"same_confirmed": _confirmed(scorer, own, own, same, same)}
+    for strength in _STRENGTHS:
+        copies = describe(scorer.fingerprinter, to_bytes(augment(to_unit(held_out.images), rng, strength=strength)))
+        found = nearest(copies.fingerprints, gallery, count=1)[1][:, 0]
+        name = f"{strength:g}"
+        figures[f"found_{name}"] = float((found == same).mean())
+        figures[f"copies_confirmed_{name}"] = _confirmed(scorer, copies, own, same, same)
+    closest = nearest(own.fingerprints, theirs.fingerprints, count=1)[1][:, 0]
+    figures["nearest_confirmed"] = _confirmed(scorer, own, theirs, same, closest)
+    anywhere = torch.randint(len(train), (count,), generator=rng).numpy()
+    figures["random_confirmed"] = _confirmed(scorer, own, theirs, same, anywhere)
+    return figures
+
+
+def _confirmed(
+    scorer: Scorer, first: Described, second: Described, which: NDArray[np.int64], other: NDArray[np.int64]
+) -> float:
+    pairs = np.stack([which, other], axis=1)
+    return float((similarities(scorer.verifier, first.maps, second.maps, pairs) >= _MATCH).mean())
+
+
+def _readme(card: Mapping[str, Any]) -> str:
+    figures = card["figures"]
+    rows = [
+        ("augmented copy (strength 0.5) whose source is nearest of all images", figures["found_0.5"]),
+        ("the same at strength 1", figures["found_1"]),
+        ("augmented copy (0.5) confirmed", figures["copies_confirmed_0.5"]),
+        ("the same at strength 1", figures["copies_confirmed_1"]),
+        ("image confirmed as its own copy", figures["same_confirmed"]),
+        ("image confirmed as a copy of its nearest other (wrong)", figures["nearest_confirmed"]),
+        ("image confirmed as a copy of any other (wrong)", figures["random_confirmed"]),
+    ]
+    lines = "\n".join(f"| {what} | {value:.3f} |" for what, value in rows)
+    return f"""# Scorer {card["extractor"]}
+
+Fingerprinter and verifier of the PDFed quality-novelty score (arXiv 2409.18245, section 3.2), trained on
+{card["trained_on"]} images of `{card["images"]}` ({card["classes"]} classes), {card["plan"]["fingerprinter_steps"]} and
+{card["plan"]["verifier_steps"]} steps. Use it for images of this kind, with `pdfed score --scorer`: the verifier does
+not carry over to others.
+
+On {card["held_out"]} images held out of the training:
+
+| share of | |
+|---|---|
+{lines}
+"""
