@@ -106,6 +106,7 @@ class ProvenState:
         except KeyError:
             raise NotProven(f"nothing was shown about the key {key!r}") from None
 
+    @property
     def keys(self) -> tuple[bytes, ...]:
         """The keys something was shown about, in the order of being shown."""
         return tuple(self._values)

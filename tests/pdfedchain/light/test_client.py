@@ -105,7 +105,7 @@ def test_only_handovers_and_the_target_are_needed() -> None:
     assert (trusting.head.height, trusting.head.hash) == (8, block(8).hash)
     state = trusting.values([proof(b"a"), proof(b"b"), proof(b"no")], now_ms=NOW_MS)
     assert [state.get(key) for key in (b"a", b"b", b"no")] == [b"1", None, None]
-    assert state.keys() == (b"a", b"b", b"no")
+    assert state.keys == (b"a", b"b", b"no")
     with pytest.raises(NotProven, match="b'c'"):
         state.get(b"c")
 
