@@ -38,6 +38,7 @@ from node.weights.limits import (
     ATTEMPTS_PER_PEER,
     PEERS_PER_TRANSFER_MAX,
     STALL_TIMEOUT_S,
+    SYNC_COUNT,
     WAITING_PER_PEER_MAX,
 )
 from node.weights.messages import PROTOCOL, Want, receive_answer, receive_block
@@ -144,15 +145,18 @@ class _Fetch:
         self._threads = trio.CapacityLimiter(_THREADS)
         self._by_peer: dict[str, int] = {}
         self._fetched_bytes = 0
+        self._unsynced: list[Cid] = []
 
     async def run(self) -> FetchReport:
         with self._end:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._look_up)
+                nursery.start_soon(self._keep)
                 for peer_id in self._peers:
                     nursery.start_soon(self._ask, peer_id)
         if self._failure is not None:
             raise self._failure
+        await self._sync()
         stage = self._transfer.stage
         assert isinstance(stage, Done), "a fetch ends with success, a failure or cancellation"
         return FetchReport(
@@ -206,6 +210,20 @@ class _Fetch:
                     self._fail(error)
                     return
                 self._changed()
+
+    async def _keep(self) -> None:
+        """Make blocks durable while others are on their way."""
+        while True:
+            while len(self._unsynced) < SYNC_COUNT:
+                await self._change.wait()
+            try:
+                await self._sync()
+            except OSError as error:
+                return self._fail(error)
+
+    async def _sync(self) -> None:
+        batch, self._unsynced = self._unsynced, []
+        await trio.to_thread.run_sync(self._store.sync_blocks, batch)
 
     # One peer
 
@@ -321,6 +339,7 @@ class _Fetch:
             del data
             self._by_peer[peer_id] = self._by_peer.get(peer_id, 0) + 1
             self._fetched_bytes += len(block.data)
+            self._unsynced.append(cid)
             try:
                 self._transfer.received(peer_id, block)
             except MalformedWeights as error:
@@ -346,13 +365,13 @@ def _look_up(store: WeightsStore, batch: tuple[Expected, ...]) -> list[tuple[Exp
 
 
 def _admit(store: WeightsStore, cid: Cid, data: bytes) -> Block:
-    """Check and store a block. Runs in a thread.
+    """Check and store a block, not yet durably. Runs in a thread.
 
     Raises:
         BlockMismatch: the block is not what it is called.
     """
     block = Block.check(cid, data)
-    store.put_block(block)
+    store.put_block(block, sync=False)
     return block
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pdfedchain.errors import StateError, UsageError
 
-__all__ = ["Scratch", "make_directory", "sync_directory", "write_new", "write_out"]
+__all__ = ["Scratch", "make_directory", "sync_directory", "sync_files", "write_new", "write_out"]
 
 _ATTEMPTS = 3
 
@@ -28,6 +28,20 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Make files and their names durable; those that have gone meanwhile are left out."""
+    parents: dict[Path, None] = {}
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        except FileNotFoundError:
+            continue
+        parents[path.parent] = None
+    for parent in parents:
+        sync_directory(parent)
 
 
 def make_directory(path: Path) -> None:
@@ -46,8 +60,11 @@ class Scratch:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
 
-    def write(self, data: bytes, path: Path) -> None:
-        """Write ``data`` to ``path``, replacing what is there: all of it, durably, or nothing.
+    def write(self, data: bytes, path: Path, *, sync: bool = True) -> None:
+        """Write ``data`` to ``path``, replacing what is there: all of it or nothing, whatever ends this process.
+
+        Args:
+            sync: also against a power cut. Otherwise `sync_files` has to follow before anybody relies on it.
 
         Raises:
             OSError: the disk is full or refuses; ``path`` is as before.
@@ -58,14 +75,16 @@ class Scratch:
                 with open(temporary, "xb", buffering=0) as file:
                     fcntl.flock(file, fcntl.LOCK_EX)
                     _write_all(file.fileno(), data)
-                    os.fsync(file.fileno())
+                    if sync:
+                        os.fsync(file.fileno())
                     os.rename(temporary, path)
             except FileNotFoundError:
                 continue  # `clear` in another process met it between its making and its lock
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            sync_directory(path.parent)
+            if sync:
+                sync_directory(path.parent)
             return
         raise StateError(
             f"temporary files in {self._directory} vanish while they are written", hint="Let nothing else delete them."

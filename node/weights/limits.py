@@ -37,6 +37,9 @@ BLOCKS_MAX: Final = 262_144
 #: Cumulative size of one folder where the caller names no smaller bound.
 FOLDER_SIZE_BYTES_MAX: Final = 64 * 1_073_741_824
 
+#: Blocks made durable together. A sync for each costs more than hashing and writing it.
+SYNC_COUNT: Final = 32
+
 #: Identifiers in one request. Answers come one block at a time, so this bounds what one request makes us send.
 WANTS_PER_REQUEST_MAX: Final = 16
 

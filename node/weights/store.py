@@ -6,11 +6,12 @@
     root/pins/<cid>          an empty file: this folder is wanted
     root/tmp/<random>        a block or folder being written
 
-A block is written to a temporary name, synced, renamed, and its directory synced: a name under ``blocks`` therefore
-always has its whole content, unless the disk itself lost it. Since disks do, every read that leaves this module is
-hashed; a damaged block is deleted when it is met, which makes it missing, which makes the next transfer fetch it.
-Temporary files belong to whoever holds their lock (`flock`), so what a killed process left behind is told apart
-from what another process is writing now, and cleared when a store is opened.
+A block is written to a temporary name and renamed: a name under ``blocks`` has its whole content, whenever a process
+is killed. Against a power cut blocks are synced too, many at a time (`WeightsStore.sync_blocks`), before anybody is
+told that a folder is here. Since disks lose things all the same, every read that leaves this module is hashed; a
+damaged block is deleted when it is met, which makes it missing, which makes the next transfer fetch it. Temporary
+files belong to whoever holds their lock (`flock`), so what a killed process left behind is told apart from what
+another process is writing now, and cleared when a store is opened.
 
 Goals: any size in bounded memory; several processes on one store; no state in memory, hence safe in threads.
 Not goals: a database of folders (the chain knows them), compression (weights are noise to it), hard links into
@@ -21,7 +22,8 @@ Every method blocks on the disk; call them in a thread from the event loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -30,12 +32,13 @@ from node.weights.adding import Adding
 from node.weights.cid import Block
 from node.weights.dag import check_name, join_path
 from node.weights.errors import BlockDamaged, BlockMismatch, BlockMissing, MalformedWeights, WeightsTooLarge
-from node.weights.files import Scratch, make_directory, sync_directory, write_new, write_out
+from node.weights.files import Scratch, make_directory, sync_directory, sync_files, write_new, write_out
 from node.weights.limits import (
     BLOCK_SIZE_BYTES_MAX,
     BLOCKS_MAX,
     ENTRIES_MAX,
     FOLDER_SIZE_BYTES_MAX,
+    SYNC_COUNT,
 )
 from node.weights.tree import PROFILE, Expected, Layout, children, tree_size_bytes
 from pdfedchain.errors import DecodeError, StateError, UsageError
@@ -110,8 +113,11 @@ class WeightsStore:
             self._path(cid).unlink(missing_ok=True)
             raise
 
-    def put_block(self, block: Block) -> bool:
-        """Store a block durably.
+    def put_block(self, block: Block, *, sync: bool = True) -> bool:
+        """Store a block.
+
+        Args:
+            sync: also against a power cut; who says no calls `sync_blocks` later.
 
         Returns:
             Whether it had to be written: False when the same bytes are there already.
@@ -124,9 +130,17 @@ class WeightsStore:
             if path.read_bytes() == block.data:
                 return False
         except FileNotFoundError:
-            make_directory(path.parent)
-        self._scratch.write(block.data, path)
+            if sync:
+                make_directory(path.parent)
+            else:
+                path.parent.mkdir(exist_ok=True)
+        self._scratch.write(block.data, path, sync=sync)
         return True
+
+    def sync_blocks(self, cids: Iterable[Cid]) -> None:
+        """Keep blocks that were put without a sync through a power cut. Many at once cost little more than one."""
+        sync_files(map(self._path, cids))
+        sync_directory(self._blocks)
 
     # Folders and files
 
@@ -147,13 +161,15 @@ class WeightsStore:
         """
         if not path.is_dir():
             raise UsageError(f"{path} is not a folder; give the folder that holds model_index.json")
-        return Adding(self.put_block, self._layout, size_bytes_max).directory(path).cid
+        with self._synced_puts() as put:
+            return Adding(put, self._layout, size_bytes_max).directory(path).cid
 
     def add_file(self, path: Path, *, size_bytes_max: int = FOLDER_SIZE_BYTES_MAX) -> Cid:
         """Store one file on its own, for example a manifest; like `add_folder`."""
         if path.is_symlink() or not path.is_file():
             raise UsageError(f"{path} is not a regular file; give a file to store")
-        return Adding(self.put_block, self._layout, size_bytes_max).file(path).cid
+        with self._synced_puts() as put:
+            return Adding(put, self._layout, size_bytes_max).file(path).cid
 
     def read_file(self, cid: Cid, *, size_bytes_max: int) -> bytes:
         """The bytes of a small file stored on its own.
@@ -298,6 +314,21 @@ class WeightsStore:
         return deleted
 
     # Inside
+
+    @contextmanager
+    def _synced_puts(self) -> Iterator[Callable[[Block], None]]:
+        """A `put_block` whose blocks are durable at the end of the ``with`` block."""
+        written: list[Cid] = []
+
+        def put(block: Block) -> None:
+            if self.put_block(block, sync=False):
+                written.append(block.cid)
+            if len(written) == SYNC_COUNT:
+                self.sync_blocks(written)
+                written.clear()
+
+        yield put
+        self.sync_blocks(written)
 
     def _path(self, cid: Cid) -> Path:
         text = cid_text(cid)
