@@ -11,6 +11,7 @@ than a start that fails. The file is written as text with a comment per key, sin
     [participant]  strategy, evaluate
     [data]         path                     folder with the private images, relative to the home
     [sync]         from_snapshot, snapshot_interval, keep_blocks
+    [weights]      quota_mb                 most megabytes of stored weights; 0 leaves it to the disk
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ __all__ = [
     "ParticipantConfig",
     "SyncConfig",
     "TrainingConfig",
+    "WeightsConfig",
     "check_name",
     "load_config",
     "parse_config",
@@ -127,6 +129,18 @@ class SyncConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightsConfig:
+    """``[weights]``. ``quota_mb``: most megabytes of all stored blocks; zero for no bound but the disk's."""
+
+    quota_mb: int = 0
+
+    @property
+    def size_bytes_max(self) -> int | None:
+        """The bound as `WeightsStore` takes it."""
+        return self.quota_mb * 1_000_000 or None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file."""
 
@@ -136,6 +150,7 @@ class Config:
     participant: ParticipantConfig = field(default_factory=ParticipantConfig)
     data: DataConfig = field(default_factory=DataConfig)
     sync: SyncConfig = field(default_factory=SyncConfig)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
 
     @property
     def is_authority(self) -> bool:
@@ -216,6 +231,7 @@ def parse_config(text: str, where: str) -> Config:
         "participant": ParticipantConfig,
         "data": DataConfig,
         "sync": SyncConfig,
+        "weights": WeightsConfig,
     }
     _refuse_unknown(tables, tuple(sections), where, "")
     values: dict[str, Any] = {}
@@ -312,6 +328,8 @@ def _check_values(config: Config, where: str) -> None:
         )
     if not 1 <= len(training.device) <= 32:
         raise UsageError(f"{where}: training.device must be a torch device such as 'cpu', found {training.device!r}")
+    if not 0 <= config.weights.quota_mb <= 10**9:
+        raise UsageError(f"{where}: weights.quota_mb must lie in [0, {10**9}], found {config.weights.quota_mb}")
     if not config.data.path:
         raise UsageError(f"{where}: data.path must name a folder")
     try:
@@ -361,6 +379,10 @@ from_snapshot = {"true" if config.sync.from_snapshot else "false"}
 snapshot_interval = {config.sync.snapshot_interval}
 # transactions of so many newest blocks are kept, headers always; 0 keeps all
 keep_blocks = {config.sync.keep_blocks}
+
+[weights]
+# most megabytes of stored weights, 0 for no limit; `pdfed weights gc` makes room
+quota_mb = {config.weights.quota_mb}
 """
 
 

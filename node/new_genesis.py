@@ -180,7 +180,7 @@ def _store_public_parts(prepared: Path, root: Path) -> tuple[Cid, Cid]:
     store = WeightsStore(root)
     cids = (store.add_folder(prepared / "reference"), store.add_folder(prepared / "scorer"))
     for cid in cids:
-        store.pin(cid)
+        store.pins.add(cid)
     return cids
 
 

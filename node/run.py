@@ -106,7 +106,7 @@ async def _open(home: Home, config: Config, genesis: GenesisFile, stack: AsyncEx
         signer=signer,
         host=host,
         addresses=home.peers(config, genesis),
-        weights=WeightsStore(home.weights_dir),
+        weights=WeightsStore(home.weights_dir, size_bytes_max=config.weights.size_bytes_max),
         folders=home.folders_dir,
         book=stack.enter_context(closing(BallotBook(home.ballots_db))),
         activity=Activity(home.activity_path),

@@ -70,6 +70,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "participants": Command("participants", "registered participants"),
     "provenance": Command("provenance", "the lineage of a checkpoint"),
     "export": Command("export", "write a checkpoint as a diffusers folder"),
+    "weights": Command("weights", "list stored weights, keep some, delete what nothing needs"),
     "sample": Command("sample", "a picture of samples of a checkpoint"),
     "score": Command("score", "quality and novelty of any folder of images, with the published measures"),
     "train-scorer": Command("train_scorer", "train a fingerprinter and a verifier for your images"),

@@ -8,6 +8,8 @@
     └── BlockMismatch         bytes that are not what their identifier says: the sender is to blame
     StateError
     └── BlockDamaged          a block on our own disk has changed; it has to be fetched again
+    PdfedError
+    └── StoreFull             the quota of our own store is used up: nobody is to blame, and room can be made
     NotFound
     ├── BlockMissing          the block is not in this store
     └── WeightsUnavailable    no peer that was asked has it; another peer, or a later moment, may
@@ -21,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pdfedchain.errors import DecodeError, InputError, NotFound, StateError
+from pdfedchain.errors import DecodeError, InputError, NotFound, PdfedError, StateError
 from pdfedchain.ids import Cid, cid_text
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "MalformedWeights",
     "PeerFault",
     "PeerFaultKind",
+    "StoreFull",
     "WeightsTooLarge",
     "WeightsUnavailable",
 ]
@@ -90,6 +93,16 @@ class BlockDamaged(StateError):
     def __init__(self, cid: Cid) -> None:
         super().__init__(f"block {cid_text(cid)} is damaged on disk", hint="Fetch the weights again.")
         self.cid = cid
+
+
+class StoreFull(PdfedError):
+    """A block does not fit into the store's quota. Not a `StateError`: the node goes on, and tries again later."""
+
+    def __init__(self, used_bytes: int, size_bytes_max: int) -> None:
+        super().__init__(
+            f"the store of weights is full: {used_bytes / 1e6:.1f} MB of {size_bytes_max / 1e6:.1f} MB are in use",
+            hint="`pdfed weights gc` deletes what nothing needs; quota_mb in [weights] of config.toml is the limit",
+        )
 
 
 class BlockMissing(NotFound):

@@ -32,6 +32,7 @@ from node.weights.errors import (
     MalformedWeights,
     PeerFault,
     PeerFaultKind,
+    StoreFull,
     WeightsUnavailable,
 )
 from node.weights.limits import (
@@ -104,6 +105,7 @@ async def fetch(
         WeightsUnavailable: no peer had all that was missing.
         MalformedWeights: the folder itself is wrong, whoever serves it.
         WeightsTooLarge: it is larger than ``size_bytes_max``, too deep, or has too many blocks.
+        StoreFull: it does not fit into the store's quota.
         OSError: the disk is full or refuses.
     """
     chosen = tuple(dict.fromkeys(peers))[:PEERS_PER_TRANSFER_MAX]
@@ -334,7 +336,7 @@ class _Fetch:
                 block = await trio.to_thread.run_sync(_admit, self._store, cid, data, limiter=self._threads)
             except BlockMismatch as error:
                 raise _PeerFailed(PeerFaultKind.LIED, str(error)) from error
-            except OSError as error:
+            except (OSError, StoreFull) as error:
                 return self._fail(error)
             del data
             self._by_peer[peer_id] = self._by_peer.get(peer_id, 0) + 1

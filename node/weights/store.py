@@ -3,7 +3,7 @@
 ::
 
     root/blocks/<xx>/<cid>   one block; xx are the two letters before the last, as IPFS' own flatfs shards
-    root/pins/<cid>          an empty file: this folder is wanted
+    root/pins/<cid>          an empty file: this folder is to be kept
     root/tmp/<random>        a block or folder being written
 
 A block is written to a temporary name and renamed: a name under ``blocks`` has its whole content, whenever a process
@@ -22,10 +22,9 @@ Every method blocks on the disk; call them in a thread from the event loop.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from node.weights.adding import Adding
@@ -40,36 +39,14 @@ from node.weights.limits import (
     FOLDER_SIZE_BYTES_MAX,
     SYNC_COUNT,
 )
+from node.weights.pins import Pins
+from node.weights.quota import Quota
+from node.weights.reports import BadBlock, Problem, StoredBlock
 from node.weights.tree import PROFILE, Expected, Layout, children, tree_size_bytes
 from pdfedchain.errors import DecodeError, StateError, UsageError
 from pdfedchain.ids import Cid, cid_text, parse_cid
 
 __all__ = ["BadBlock", "Problem", "WeightsStore"]
-
-
-class Problem(StrEnum):
-    """What is wrong with a block of a stored folder."""
-
-    MISSING = "missing"
-    DAMAGED = "damaged"
-    MALFORMED = "malformed"
-
-
-@dataclass(frozen=True, slots=True)
-class BadBlock:
-    """One finding of `WeightsStore.verify`.
-
-    Attributes:
-        cid: the block.
-        path: file or directory it belongs to, relative to the folder; empty for the root.
-        problem: what is wrong.
-        detail: one sentence for people.
-    """
-
-    cid: Cid
-    path: str
-    problem: Problem
-    detail: str
 
 
 class WeightsStore:
@@ -78,16 +55,20 @@ class WeightsStore:
     Args:
         root: the directory; nobody else writes into it.
         layout: how files are cut. Another one gives other identifiers than the rest of the world: for tests.
+        size_bytes_max: most bytes of all blocks together; None leaves it to the disk.
+
+    Attributes:
+        pins: folders to keep, whatever the chain needs.
     """
 
-    def __init__(self, root: Path, *, layout: Layout = PROFILE) -> None:
+    def __init__(self, root: Path, *, layout: Layout = PROFILE, size_bytes_max: int | None = None) -> None:
         self._blocks = root / "blocks"
-        self._pins = root / "pins"
         self._scratch = Scratch(root / "tmp")
         self._layout = layout
-        for directory in (self._blocks, self._pins):
-            directory.mkdir(parents=True, exist_ok=True)
+        self._blocks.mkdir(parents=True, exist_ok=True)
         self._scratch.clear()
+        self._quota = Quota(size_bytes_max, lambda: sum(block.size_bytes for block in self.stored()))
+        self.pins = Pins(root / "pins")
 
     @property
     def layout(self) -> Layout:
@@ -110,7 +91,7 @@ class WeightsStore:
         try:
             return self._read(cid)
         except BlockDamaged:
-            self._path(cid).unlink(missing_ok=True)
+            self.delete_block(cid)
             raise
 
     def put_block(self, block: Block, *, sync: bool = True) -> bool:
@@ -123,6 +104,7 @@ class WeightsStore:
             Whether it had to be written: False when the same bytes are there already.
 
         Raises:
+            StoreFull: the quota is used up.
             OSError: the disk is full or refuses; the store is as before.
         """
         path = self._path(block.cid)
@@ -134,6 +116,7 @@ class WeightsStore:
                 make_directory(path.parent)
             else:
                 path.parent.mkdir(exist_ok=True)
+        self._quota.take(len(block.data))
         self._scratch.write(block.data, path, sync=sync)
         return True
 
@@ -157,7 +140,7 @@ class WeightsStore:
         Raises:
             UsageError: there is no such folder, or it holds links or special files.
             MalformedWeights: a name is not safe.
-            WeightsTooLarge: too large, too deep, or too many entries. Blocks already stored stay until `remove`.
+            WeightsTooLarge: too large, too deep, or too many entries. What is stored already stays until collected.
         """
         if not path.is_dir():
             raise UsageError(f"{path} is not a folder; give the folder that holds model_index.json")
@@ -199,7 +182,7 @@ class WeightsStore:
         found: dict[Cid, None] = {}
         for expected, _, block in self._walk(cid):
             if isinstance(block, BlockDamaged):
-                self._path(expected.cid).unlink(missing_ok=True)
+                self.delete_block(expected.cid)
             if not isinstance(block, Block):
                 found[expected.cid] = None
         return tuple(found)
@@ -270,48 +253,46 @@ class WeightsStore:
             raise MalformedWeights(f"{cid_text(cid)} is a file, not a folder")
         write_out(out_dir, lambda target: self._export(Expected(cid), target, "", iter(range(ENTRIES_MAX))))
 
-    # Pins
+    # Everything at once
 
-    def pin(self, cid: Cid) -> None:
-        """Keep a folder: `remove` of another one leaves its blocks alone."""
-        self._pins.joinpath(cid_text(cid)).touch()
-        sync_directory(self._pins)
-
-    def unpin(self, cid: Cid) -> None:
-        """Undo `pin`; nothing is deleted."""
-        self._pins.joinpath(cid_text(cid)).unlink(missing_ok=True)
-        sync_directory(self._pins)
-
-    def pinned(self) -> frozenset[Cid]:
-        """All pinned folders."""
-        found = set()
-        for path in self._pins.iterdir():
+    def reachable(self, cid: Cid) -> frozenset[Cid]:
+        """Identifiers of a folder's blocks, itself included, as far as nodes are here; chunks are not read."""
+        found, pending = {cid}, [Expected(cid)]
+        while pending:
+            expected = pending.pop()
+            if expected.is_leaf:
+                continue
             try:
-                found.add(parse_cid(path.name))
-            except DecodeError:
-                continue  # not ours: a file manager's .DS_Store
+                below = children(expected, self._read(expected.cid), self._layout)
+            except (BlockMissing, BlockDamaged, MalformedWeights):
+                continue  # nothing known below it; at worst blocks stay on disk
+            fresh = [child for _, child in below if child.cid not in found]
+            found |= {child.cid for child in fresh}
+            pending += fresh
         return frozenset(found)
 
-    def remove(self, cid: Cid) -> int:
-        """Unpin a folder and delete its blocks, except those that a pinned folder has too.
+    def stored(self) -> Iterator[StoredBlock]:
+        """Every block file there is, whatever it belongs to."""
+        for shard in self._blocks.iterdir():
+            if not shard.is_dir():
+                continue
+            with os.scandir(shard) as listing:
+                for entry in listing:
+                    try:
+                        found = entry.stat()
+                        yield StoredBlock(parse_cid(entry.name), found.st_size, found.st_mtime)
+                    except (DecodeError, FileNotFoundError):
+                        continue  # not ours, or just deleted by another process
 
-        A folder that is neither pinned nor named here may lose blocks it shares with this one.
-
-        Returns:
-            Blocks deleted.
-        """
-        self.unpin(cid)
-        kept: set[Cid] = set()
-        for other in self.pinned():
-            kept |= self._reachable(other)
-        gone = self._reachable(cid) - kept
-        deleted = 0
-        for block in gone:
-            path = self._path(block)
-            if path.exists():
-                path.unlink()
-                deleted += 1
-        return deleted
+    def delete_block(self, cid: Cid) -> bool:
+        """Delete a block whatever needs it (`node.weights.keeping` knows); false if it is not here."""
+        try:
+            size_bytes = self._path(cid).stat().st_size
+            self._path(cid).unlink()
+        except FileNotFoundError:
+            return False
+        self._quota.freed(size_bytes)
+        return True
 
     # Inside
 
@@ -371,22 +352,6 @@ class WeightsStore:
                     pending.append((f"{path}/{name}" if path and name else path or name, child))
             if len(seen) > BLOCKS_MAX:
                 raise WeightsTooLarge(f"{cid_text(cid)} has more than {BLOCKS_MAX} blocks")
-
-    def _reachable(self, cid: Cid) -> set[Cid]:
-        """Identifiers below ``cid`` as far as nodes are here; chunks are not read."""
-        found, pending = {cid}, [Expected(cid)]
-        while pending:
-            expected = pending.pop()
-            if expected.is_leaf:
-                continue
-            try:
-                below = children(expected, self._read(expected.cid), self._layout)
-            except (BlockMissing, BlockDamaged, MalformedWeights):
-                continue  # nothing known below it; at worst blocks stay on disk
-            fresh = [child for _, child in below if child.cid not in found]
-            found |= {child.cid for child in fresh}
-            pending += fresh
-        return found
 
     def _is_file(self, expected: Expected) -> bool:
         if expected.is_leaf:

@@ -16,6 +16,7 @@ from node.config import (
     ParticipantConfig,
     SyncConfig,
     TrainingConfig,
+    WeightsConfig,
     load_config,
     parse_config,
     parse_roles,
@@ -66,6 +67,7 @@ configs = st.builds(
         snapshot_interval=st.integers(1, 100),
         keep_blocks=st.just(0) | st.integers(400, 10**9),
     ),
+    weights=st.builds(WeightsConfig, quota_mb=st.integers(0, 10**9)),
 )
 
 

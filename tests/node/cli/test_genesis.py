@@ -98,7 +98,7 @@ def test_what_lies_where(tmp_path: Path, prepared: list[Prepare], capsys: pytest
     stores = [WeightsStore(home.weights_dir) for home in made]
     for cid in (task.reference, task.scorer):
         assert [store.complete(cid) for store in stores] == [True, False, False, False, False]
-        assert cid in stores[0].pinned()
+        assert cid in stores[0].pins.all()
     assert tuple(home.card().dial for home in made) == file.peers
     addresses = [home.card().address for home in made]
     assert (*addresses[:3], addresses[4]) == file.genesis.authorities.members

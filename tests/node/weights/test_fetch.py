@@ -14,7 +14,7 @@ from node.host.interface import Stream, StreamClosed
 from node.memory_host import MemoryHost, MemoryNetwork
 from node.weights.cid import Block, Codec
 from node.weights.dag import DirectoryNode, Link, encode_node
-from node.weights.errors import MalformedWeights, PeerFaultKind, WeightsTooLarge, WeightsUnavailable
+from node.weights.errors import MalformedWeights, PeerFaultKind, StoreFull, WeightsTooLarge, WeightsUnavailable
 from node.weights.fetch import fetch
 from node.weights.limits import (
     ANSWER_SIZE_BYTES_MAX,
@@ -404,6 +404,18 @@ async def test_a_full_disk_ends_the_fetch_with_the_disks_own_error(
         monkeypatch.setattr(net.store, "put_block", full)
         with pytest.raises(OSError, match="No space left"):
             await net.fetch(peer)
+
+
+async def test_a_used_up_quota_ends_the_fetch_and_more_room_lets_it_go_on(tmp_path: Path) -> None:
+    async with open_net(tmp_path) as net:
+        peer = await net.peer()
+        small = WeightsStore(tmp_path / "own", layout=SMALL, size_bytes_max=600)
+        with pytest.raises(StoreFull):
+            await fetch(net.host, small, net.cid, [peer], size_bytes_max=MANY)
+        held = len(stored(tmp_path / "own"))
+        report = await fetch(net.host, net.store, net.cid, [peer], size_bytes_max=MANY)
+        assert 0 < held == report.progress.blocks - report.fetched_blocks
+        assert net.store.verify(net.cid) == ()
 
 
 # Serving

@@ -421,35 +421,3 @@ def test_two_names_that_are_one_on_this_disk_are_refused(
     with pytest.raises(StateError, match="one on this disk"):
         store.export(cid, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-# Pins
-
-
-def test_remove_keeps_what_pinned_folders_share(store: WeightsStore, model: Cid, tmp_path: Path) -> None:
-    other = store.add_folder(write(tmp_path / "other", {"weights": MODEL["unet/weights"], "more": b"ABCDEFGH"}))
-    store.pin(other)
-    assert frozenset({other}) == store.pinned()
-    assert store.remove(model) > 0
-    assert store.verify(other) == ()
-    assert (model,) == store.missing(model)
-
-
-def test_remove_unpins_and_deletes_every_block(store: WeightsStore, model: Cid, tmp_path: Path) -> None:
-    store.pin(model)
-    blocks = len(block_files(tmp_path / "store"))
-    assert blocks == store.remove(model)
-    assert block_files(tmp_path / "store") == []
-    assert frozenset() == store.pinned()
-    assert store.remove(model) == 0
-
-
-def test_pins_outlive_the_process_and_foreign_files_among_them_are_ignored(
-    store: WeightsStore, model: Cid, tmp_path: Path
-) -> None:
-    store.pin(model)
-    (tmp_path / "store" / "pins" / ".DS_Store").touch()
-    assert frozenset({model}) == WeightsStore(tmp_path / "store").pinned()
-    store.unpin(model)
-    assert frozenset() == store.pinned()
-    assert store.complete(model)
