@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants
+.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants crash
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ sim: setup ## ten thousand simulated chains with faults and liars; goes on where
 
 mutants: setup ## do the tests catch bugs that are planted in consensus? (about two minutes)
 	$(BIN)/python -m tests.mutation
+
+crash: setup ## kill processes at every write and 400 times at random; nothing signed twice, no block lost
+	$(BIN)/python -m tests.crash
 
 bench: setup ## measured figures of this machine
 	$(BIN)/pdfed bench chain

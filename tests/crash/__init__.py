@@ -1,0 +1,1 @@
+"""Processes that are killed at every write: ``python -m tests.crash`` (``make crash``)."""
