@@ -3,7 +3,8 @@
 1. Genesis: the chain's is the one of ``genesis.json``.
 2. The chain (`pdfedchain.audit`): every block is executed again; hashes, times, certificates, state roots.
 3. Lineage: every parent named was accepted, in the same task, before its child was submitted.
-4. Scores: for each settled checkpoint the weights are verified block by block against their identifier, the score is
+4. Rewards: each is computed again from scores, ballots and lineage, by arithmetic of its own (`node.reward_replay`).
+5. Scores: for each settled checkpoint the weights are verified block by block against their identifier, the score is
    recomputed with the seed on chain, and compared with the settled one within the task's tolerance.
 
 What is wrong, what cannot be checked because weights are missing, and what cannot be checked because this installation
@@ -14,6 +15,7 @@ lacks a scoring version are different kinds of problem (`ProblemKind`); a checkp
 from __future__ import annotations
 
 import enum
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,12 +26,15 @@ import trio
 
 from node.home import Home
 from node.reader import ChainReader
+from node.reward_replay import RewardReplay
 from node.weights.store import Problem as BlockProblem
 from node.weights.store import WeightsStore
 from node.workers import Worker
 from pdfedchain.audit import verify_chain
+from pdfedchain.errors import DecodeError
 from pdfedchain.ids import Cid, cid_text
 from pdfedchain.state import Ledger
+from pdfedchain.state.events import Rewarded, ledger_event
 from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
 from pdfedchain.types.jobs import Score, Scored
 from pdfedchain.types.score import ScoreReport, Unscorable, UnscorableReason
@@ -41,6 +46,8 @@ __all__ = ["SCORING_VERSIONS", "Audit", "Problem", "ProblemKind", "audit_chain",
 SCORING_VERSIONS: Final = frozenset({1})
 
 _UNSCORABLE: Final = frozenset(reason.value for reason in UnscorableReason)
+#: A quarantine follows an acceptance; whether it came before the child is the ledger's matter.
+_ACCEPTED: Final = (CheckpointStatus.ACCEPTED, CheckpointStatus.QUARANTINED)
 _NEVER_SCORED: Final = (RejectionReason.UNAVAILABLE, RejectionReason.DISAGREEMENT)
 
 
@@ -53,6 +60,8 @@ class ProblemKind(enum.StrEnum):
     GENESIS = "genesis"
     #: A parent was not accepted before its child was submitted.
     LINEAGE = "lineage"
+    #: A reward was paid that is not due, or one that is due was not.
+    REWARD = "reward"
     #: The recomputed score is out of tolerance, or weights settled as unscorable can be scored, or the reverse.
     SCORE = "score"
     #: Stored bytes differ from their identifier, or are no folder.
@@ -84,7 +93,7 @@ class Audit:
 
     Attributes:
         skipped: settled checkpoints whose score was not recomputed, for whatever reason.
-        rewards_checked: rewards derived again; this ledger version pays none.
+        rewards_checked: rewards derived again from scores, ballots and lineage.
     """
 
     blocks: int = 0
@@ -120,6 +129,35 @@ def audit_chain(home: Home, reader: ChainReader, audit: Audit) -> None:
         for parent in checkpoint.parents:
             audit.lineage_edges += 1
             audit.problems += _lineage_problems(reader, checkpoint, parent)
+    audit_rewards(reader, audit)
+
+
+def audit_rewards(reader: ChainReader, audit: Audit) -> None:
+    """Derive every reward again, by arithmetic of its own, and compare with the events that the store holds."""
+    replay = RewardReplay(reader.ledger_genesis(), reader.task)
+    for height, events in itertools.groupby(reader.store.events(from_height=1), key=lambda stored: stored.height):
+        happened = [ledger_event(stored.event) for stored in events]
+        try:
+            due = replay.block(height, happened)
+        except DecodeError as error:
+            expected, where = "events that tell what is rewarded", f"block {height}"
+            audit.problems.append(Problem(ProblemKind.REWARD, where, expected, str(error)))
+            return
+        paid = [event for event in happened if isinstance(event, Rewarded)]
+        audit.rewards_checked += len(due)
+        for reward_due, reward_paid in itertools.zip_longest(due, paid):
+            if reward_due != reward_paid:
+                texts = (_reward_told(reward_due), _reward_told(reward_paid))
+                audit.problems.append(Problem(ProblemKind.REWARD, f"block {height}", *texts))
+
+
+def _reward_told(reward: Rewarded | None) -> str:
+    if reward is None:
+        return "no reward"
+    return (
+        f"{reward.amount} to {reward.to.hex()} for checkpoint {cid_text(reward.checkpoint)},"
+        f" {reward.reward.value} of {cid_text(reward.earned_by)}"
+    )
 
 
 def _lineage_problems(reader: ChainReader, child: Checkpoint, parent_cid: Cid) -> Iterator[Problem]:
@@ -130,7 +168,7 @@ def _lineage_problems(reader: ChainReader, child: Checkpoint, parent_cid: Cid) -
         yield Problem(ProblemKind.LINEAGE, where, expected, "no such checkpoint")
     elif parent.task != child.task:
         yield Problem(ProblemKind.LINEAGE, where, expected, f"task {parent.task.hex()}")
-    elif parent.status is not CheckpointStatus.ACCEPTED or parent.settled_height is None:
+    elif parent.status not in _ACCEPTED or parent.settled_height is None:
         yield Problem(ProblemKind.LINEAGE, where, expected, parent.status.value)
     elif parent.settled_height > child.submitted_height:
         yield Problem(ProblemKind.LINEAGE, where, expected, f"accepted in block {parent.settled_height}")

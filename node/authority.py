@@ -97,6 +97,8 @@ class AuthorityDuties:
                         self._running.add(checkpoint.weights)
                         nursery.start_soon(self._work, checkpoint.weights)
                     await self._send_what_is_due(checkpoint)
+                for cid in self._head.view.index.unopened:
+                    await self._open_late(cid)
                 await self._head.wait_change(_LOOK_AGAIN_S)
 
     async def _needs_work(self, checkpoint: Checkpoint) -> bool:
@@ -177,10 +179,19 @@ class AuthorityDuties:
         elif checkpoint.status is CheckpointStatus.SCORING and self._address in checkpoint.electorate:
             payload = self._ballot_due(checkpoint)
         if payload is not None:
-            try:
-                await self._submitter.send(payload)
-            except InputError as error:
-                log.debug("%s not sent: %s", type(payload).__name__, error)
+            await self._try_to_send(payload)
+
+    async def _try_to_send(self, payload: Have | CommitBallot | RevealBallot) -> None:
+        try:
+            await self._submitter.send(payload)
+        except InputError as error:
+            log.debug("%s not sent: %s", type(payload).__name__, error)
+
+    async def _open_late(self, cid: Cid) -> None:
+        """Open a score that a settlement did not wait for, before its deposit is lost."""
+        unopened, own = self._head.view.unopened(cid), self._tools.book.get(cid, BallotKind.SCORE)
+        if unopened is not None and own is not None and self._address in unopened.voters:
+            await self._try_to_send(RevealBallot(cid, BallotKind.SCORE, own.report, own.salt))
 
     def _ballot_due(self, checkpoint: Checkpoint) -> CommitBallot | RevealBallot | None:
         own = self._tools.book.get(checkpoint.weights, BallotKind.SCORE)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +33,8 @@ from pdfedchain.errors import UsageError
 from pdfedchain.ids import Cid, Hash
 from pdfedchain.limits import NAME_LENGTH_MAX
 from pdfedchain.types.authorities import AuthoritySet
+from pdfedchain.types.checkpoint import NO_DATA_COMMITMENT
+from pdfedchain.types.economy import Economy, Rewards
 from pdfedchain.types.genesis import ChainParameters, Genesis
 from pdfedchain.types.jobs import Prepare, Prepared, Progress
 from pdfedchain.types.ledger import (
@@ -41,11 +43,21 @@ from pdfedchain.types.ledger import (
     GenesisParticipant,
     LedgerGenesis,
     LedgerParameters,
+    TaskPool,
 )
-from pdfedchain.types.task import TaskSpec
+from pdfedchain.types.score import MICRO
+from pdfedchain.types.task import Ceilings, TaskSpec
 from pdfedchain.types.transaction import Register, Role
 
-__all__ = ["LOCAL_CHAIN", "LOCAL_PARAMETERS", "GenesisPlan", "create_genesis", "small_set_warning"]
+__all__ = [
+    "LOCAL_CHAIN",
+    "LOCAL_MONEY",
+    "LOCAL_PARAMETERS",
+    "GenesisPlan",
+    "MoneyPlan",
+    "create_genesis",
+    "small_set_warning",
+]
 
 LEDGER_VERSION: Final = 1
 
@@ -56,15 +68,42 @@ LOCAL_PARAMETERS: Final = LedgerParameters(
     scoring=Deadline(10, 150_000),
     private_commit=Deadline(5, 60_000),
     private_reveal=Deadline(5, 30_000),
+    economy=Economy(submission_bond=1_000, score_deposit=100, private_deposit=100),
 )
 
 LOCAL_CHAIN: Final = ChainParameters()
 
-#: Play money: nothing costs anything yet.
-_ALLOCATION: Final = 1_000_000
+_REWARDS: Final = Rewards(per_qn=1_000, decay_micro=500_000, scorers=100, voters=100)
 
-#: Stands for "not yet known" in a genesis registration; a node registers its own commitment when it starts.
-_NO_COMMITMENT: Final = Hash(bytes(32))
+#: Share of the worst accepted QN within which a dozen scores of one model lie, in millionths (ADR 0083).
+_NOISE_MICRO: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyPlan:
+    """The units of a new chain.
+
+    Attributes:
+        allocation: to every member's account.
+        pool: for the rewards of the task.
+        rewards: what the task pays.
+        noise_micro: `Rewards.noise_micro`; ``None`` for a share of the worst accepted QN, measured for digits.
+    """
+
+    allocation: int = 1_000_000
+    pool: int = 1_000_000
+    rewards: Rewards = _REWARDS
+    noise_micro: int | None = None
+
+    def rewards_within(self, ceilings: Ceilings) -> Rewards:
+        """The rewards of a task with these ceilings."""
+        noise_micro = self.noise_micro
+        if noise_micro is None:
+            noise_micro = ceilings.fid_micro_max // 2 * _NOISE_MICRO // MICRO
+        return replace(self.rewards, noise_micro=noise_micro)
+
+
+LOCAL_MONEY: Final = MoneyPlan()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +130,7 @@ class GenesisPlan:
     open_per_account_max: int = 2
     scoring_at_once_max: int = 2
     device: str = "cpu"
+    money: MoneyPlan = LOCAL_MONEY
 
 
 def small_set_warning(authorities: int) -> str | None:
@@ -204,12 +244,14 @@ def _genesis_file(plan: GenesisPlan, cards: list[Card], prepared: Prepared, refe
         split_seed=plan.split_seed,
         open_per_account_max=plan.open_per_account_max,
         scoring_at_once_max=plan.scoring_at_once_max,
+        rewards=plan.money.rewards_within(prepared.ceilings),
     )
     ledger = LedgerGenesis(
         parameters=plan.parameters,
-        allocations=tuple(Allocation(card.address, _ALLOCATION) for card in cards),
+        allocations=tuple(Allocation(card.address, plan.money.allocation) for card in cards),
         participants=tuple(_registered(card) for card in cards if _needs_admission(card)),
         tasks=(task,),
+        pools=(TaskPool(task.name, plan.money.pool),),
     )
     genesis = Genesis(
         chain_id=plan.chain_id,
@@ -229,5 +271,5 @@ def _needs_admission(card: Card) -> bool:
 
 
 def _registered(card: Card) -> GenesisParticipant:
-    registration = Register(card.name, int(_participant_roles(card)), _NO_COMMITMENT, card.address, "")
+    registration = Register(card.name, int(_participant_roles(card)), NO_DATA_COMMITMENT, card.address, "")
     return GenesisParticipant(card.address, registration)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from node.home import Home
 from pdfedchain.codec import decode
@@ -16,17 +16,30 @@ from pdfedchain.crypto import hash_of
 from pdfedchain.errors import DecodeError, NotFound, UsageError
 from pdfedchain.ids import Address, Cid, Hash, address_text, cid_text, parse_cid
 from pdfedchain.limits import STATE_VALUE_SIZE_BYTES_MAX
-from pdfedchain.state.view import CHECKPOINT_PREFIX, PARTICIPANT_PREFIX, TASK_PREFIX, TASK_RECORD_PREFIX, ballot_prefix
+from pdfedchain.state.view import (
+    ACCOUNT_PREFIX,
+    BALLOT_PREFIX,
+    CHECKPOINT_PREFIX,
+    PARTICIPANT_PREFIX,
+    TASK_PREFIX,
+    TASK_RECORD_PREFIX,
+    TOTALS_KEY,
+    ballot_prefix,
+)
 from pdfedchain.store.interface import Store
 from pdfedchain.store.sqlite import SqliteStore
 from pdfedchain.types.ballot import Ballot, BallotKind
-from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, Participant, TaskRecord
+from pdfedchain.types.checkpoint import Account, Checkpoint, CheckpointStatus, Participant, TaskRecord
+from pdfedchain.types.economy import Totals
 from pdfedchain.types.genesis import Genesis
+from pdfedchain.types.ledger import LedgerGenesis
 from pdfedchain.types.score import MICRO, ScoreReport
 from pdfedchain.types.task import TaskSpec
 
 __all__ = ["ChainReader", "open_reader", "score_plain"]
 
+
+T = TypeVar("T")
 
 #: People may name a checkpoint by the ending that tables show, or by any longer one.
 ENDING_LENGTH_MIN = 6
@@ -74,6 +87,15 @@ class ChainReader:
         self.store = store
         self.genesis = genesis
         self._tasks: dict[Hash, TaskSpec] = {}
+
+    def ledger_genesis(self) -> LedgerGenesis:
+        """What genesis says of the ledger.
+
+        Raises:
+            DecodeError: it is another application's.
+        """
+        size_bytes_max = len(self.genesis.application_state)
+        return decode(LedgerGenesis, self.genesis.application_state, size_bytes_max=size_bytes_max)
 
     def height(self) -> int:
         """Of the last final block."""
@@ -141,6 +163,29 @@ class ChainReader:
         ]
         return sorted(found, key=lambda participant: (participant.registered_height, participant.address))
 
+    def balance(self, address: Address) -> int:
+        """Units in an account."""
+        value = self.store.state_value(ACCOUNT_PREFIX + address)
+        return 0 if value is None else decode(Account, value, size_bytes_max=STATE_VALUE_SIZE_BYTES_MAX).balance
+
+    def units(self) -> dict[str, int]:
+        """Where the units are that genesis issued: accounts, bonds, deposits, pools, burned; and their sum."""
+        totals = self.store.state_value(TOTALS_KEY)
+        assert totals is not None, "a ledger state has totals"
+        burned = decode(Totals, totals, size_bytes_max=STATE_VALUE_SIZE_BYTES_MAX).burned
+        places = {
+            "accounts": sum(account.balance for account in self._all(Account, ACCOUNT_PREFIX)),
+            "bonds": sum(checkpoint.bond for checkpoint in self.checkpoints()),
+            "deposits": sum(ballot.deposit for ballot in self._all(Ballot, BALLOT_PREFIX)),
+            "pools": sum(record.pool for record in self._all(TaskRecord, TASK_RECORD_PREFIX)),
+            "burned": burned,
+        }
+        return {"issued": sum(places.values()), **places}
+
+    def _all(self, cls: type[T], prefix: bytes) -> Iterator[T]:
+        for _, value in self.store.state_items(prefix):
+            yield decode(cls, value, size_bytes_max=STATE_VALUE_SIZE_BYTES_MAX)
+
     def names(self) -> dict[Address, str]:
         """Names of registered participants."""
         return {participant.address: participant.name for participant in self.participants()}
@@ -187,7 +232,9 @@ class ChainReader:
     def counts(self) -> dict[str, int]:
         """How many checkpoints are where, and how many ballots were revealed."""
         checkpoints = self.checkpoints()
-        accepted = sum(checkpoint.status is CheckpointStatus.ACCEPTED for checkpoint in checkpoints)
+        quarantined = sum(checkpoint.status is CheckpointStatus.QUARANTINED for checkpoint in checkpoints)
+        # A quarantined one was accepted when it was settled, and may be again.
+        accepted = quarantined + sum(checkpoint.status is CheckpointStatus.ACCEPTED for checkpoint in checkpoints)
         rejected = sum(checkpoint.status is CheckpointStatus.REJECTED for checkpoint in checkpoints)
         revealed = sum(
             ballot.report is not None
@@ -200,5 +247,6 @@ class ChainReader:
             "settled": accepted + rejected,
             "accepted": accepted,
             "rejected": rejected,
+            "quarantined": quarantined,
             "ballots": revealed,
         }

@@ -13,6 +13,7 @@ from typing import Any
 import trio
 
 from node.cli.commands import EXIT_SUCCESS
+from node.cli.money_arguments import add_money_arguments, economy, money_plan
 from node.cli.output import Output
 from node.errors import JobRefused
 from node.genesis_file import GenesisFile
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="HEX", help="64 hexadecimal digits that fix the split; random if not given")
     parser.add_argument("--device", default="cpu", help="torch device of the preparation; default cpu")
     parser.add_argument("--open-registration", action="store_true", help="anybody may register as a participant")
+    add_money_arguments(parser)
     for name in _DEADLINES:
         default: Deadline = getattr(LOCAL_PARAMETERS, name)
         parser.add_argument(
@@ -81,6 +83,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         parameters=_ledger_parameters(arguments),
         chain=_chain_parameters(arguments),
         device=arguments.device,
+        money=money_plan(arguments),
     )
     file = make_genesis(plan, output)
     reference = plan.homes[0].weights_dir if plan.homes else plan.out / "weights"
@@ -150,7 +153,14 @@ def _ledger_parameters(arguments: argparse.Namespace) -> LedgerParameters:
     given: dict[str, Any] = {
         name: _deadline(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in _DEADLINES
     }
-    return replace(LOCAL_PARAMETERS, open_registration=arguments.open_registration, **given)
+    return replace(
+        LOCAL_PARAMETERS,
+        open_registration=arguments.open_registration,
+        open_registrations_max=arguments.open_registrations_max,
+        quarantine_voters_min=arguments.quarantine_voters_min,
+        economy=economy(arguments),
+        **given,
+    )
 
 
 def _deadline(text: str, option: str) -> Deadline:

@@ -33,12 +33,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 "data_commitment": participant.data_commitment.hex(),
                 "registered_height": participant.registered_height,
                 "submitted": submitted.count(participant.address),
+                "reward_address": address_text(participant.reward_address),
+                "balance": reader.balance(participant.address),
             }
             for participant in reader.participants()
         ]
         height = reader.height()
     output.table(
-        ("name", "address", "roles", "authority", "since block", "submitted"),
+        ("name", "address", "roles", "authority", "since block", "submitted", "balance"),
         [
             (
                 row["name"],
@@ -47,6 +49,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 "yes" if row["authority"] else "no",
                 row["registered_height"],
                 row["submitted"],
+                row["balance"],
             )
             for row in rows
         ],

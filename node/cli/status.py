@@ -33,9 +33,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             "authorities": len(reader.store.next_authorities()),
             "participants": len(reader.participants()),
             **reader.counts(),
+            "units": reader.units(),
         }
     width = max(len(name) for name in plain)
     for name, value in plain.items():
-        output.say(f"{name.replace('_', ' '):{width}}  {value}")
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        output.say(f"{name.replace('_', ' '):{width}}  {shown}")
     output.result(plain)
     return EXIT_SUCCESS

@@ -96,7 +96,7 @@ class _Table:
         checkpoints = Table(
             "checkpoint", "author", "status", "QN", "FID", "R_C", "scores", "votes", box=None, pad_edge=False
         )
-        styles = {"accepted": "green", "rejected": "red"}
+        styles = {"accepted": "green", "rejected": "red", "quarantined": "yellow"}
         for row in rows:
             score = row["score"]
             numbers = [f"{score[name]:.4g}" if score else "–" for name in ("qn", "fid", "r_c")]

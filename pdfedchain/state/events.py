@@ -126,6 +126,7 @@ class Registered:
     participant: Address
     name: Name
     roles: UInt
+    reward_address: Address
 
     @property
     def subjects(self) -> tuple[bytes, ...]:

@@ -94,7 +94,7 @@ def add_participant(draft: Draft, address: Address, payload: Register, height: i
             height,
         )
     )
-    draft.emit(Registered(address, payload.name, payload.roles))
+    draft.emit(Registered(address, payload.name, payload.roles, payload.reward_address))
 
 
 def create_task(draft: Draft, context: BlockContext, sender: Address, payload: CreateTask) -> None:

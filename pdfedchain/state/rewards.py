@@ -24,6 +24,7 @@ from pdfedchain.state.draft import Draft
 from pdfedchain.state.events import Rewarded
 from pdfedchain.state.lineage import qn_micro_at_ceiling, qn_micro_of, shares
 from pdfedchain.state.view import LedgerView
+from pdfedchain.types.ballot import BallotKind
 from pdfedchain.types.checkpoint import Checkpoint
 from pdfedchain.types.economy import RewardKind
 from pdfedchain.types.score import MICRO
@@ -35,10 +36,9 @@ __all__ = ["confirm", "pay_scorers", "pay_voters"]
 def pay_scorers(draft: Draft, checkpoint: Checkpoint, agreeing: Sequence[Address]) -> None:
     """Pay those of a deciding group who committed before revealing opened."""
     assert checkpoint.reveal_height is not None, "what is agreed on was revealed"
+    ballots = (draft.ballot(checkpoint.weights, BallotKind.SCORE, voter) for voter in agreeing)
     early = [
-        ballot.voter
-        for ballot in draft.score_ballots(checkpoint)
-        if ballot.voter in agreeing and ballot.committed_height < checkpoint.reveal_height
+        ballot.voter for ballot in ballots if ballot is not None and ballot.committed_height < checkpoint.reveal_height
     ]
     _pay_equally(draft, checkpoint, RewardKind.SCORER, early, _task_of(draft, checkpoint).rewards.scorers)
 

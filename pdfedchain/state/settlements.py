@@ -119,9 +119,10 @@ def _settle_one(draft: Draft, context: BlockContext, checkpoint: Checkpoint, agr
     task = _task_of(draft, checkpoint)
     reason = reason_against(agreed.outcome, task.ceilings)
     report = agreed.outcome if isinstance(agreed.outcome, ScoreReport) else None
-    pay_scorers(draft, checkpoint, agreed.agreeing)
     if reason is not None:
         reject(draft, context, replace(checkpoint, report=report), reason, agreed)
+        # After the rejection, whose bond may have filled the pool: it pays for its own scoring.
+        pay_scorers(draft, checkpoint, agreed.agreeing)
         return
     assert report is not None, "what cannot be scored has a reason against it"
     close(draft, context, replace(checkpoint, status=CheckpointStatus.ACCEPTED, report=report))
@@ -141,6 +142,7 @@ def _settle_one(draft: Draft, context: BlockContext, checkpoint: Checkpoint, agr
             best,
         )
     )
+    pay_scorers(draft, checkpoint, agreed.agreeing)
     open_private_ballots(draft, context, checkpoint.weights)
 
 

@@ -25,10 +25,11 @@ from pdfedchain.store.interface import Store
 from pdfedchain.store.memory import MemoryStore
 from pdfedchain.store.signer import MemorySigner
 from pdfedchain.store.wal import MemoryLog
+from pdfedchain.types.economy import FREE, UNREWARDED
 from pdfedchain.types.genesis import Genesis
 from pdfedchain.types.transaction import Role
 from tests.support.fake_worker import FakeWorker
-from tests.support.ledger import small_genesis, small_task
+from tests.support.ledger import ECONOMY, REWARDS, small_genesis, small_task
 
 KEYS = tuple(SigningKey(bytes([index + 1]) * 32) for index in range(7))
 
@@ -69,15 +70,17 @@ async def memory_testnet(
     participants: Mapping[int, type[Participant]] | None = None,
     snapshot_interval: int = 100,
     keep_blocks: int = 0,
+    money: bool = False,
 ) -> AsyncIterator[MemoryTestnet]:
     """Nodes 0 to ``nodes - 1``, all authorities; the first ``trainers`` train, all evaluate.
 
     Args:
         running: indices of the nodes that are started; all if not given.
         snapshot_interval, keep_blocks: see `SyncConfig`.
+        money: whether submissions and ballots cost and earn something.
     """
     cast = Cast(workers or {}, duties or {}, participants or {})
-    genesis = _genesis(directory, nodes)
+    genesis = _genesis(directory, nodes, money=money)
     network = MemoryNetwork()
     async with AsyncExitStack() as stack:
         hosts: dict[int, Host] = {}
@@ -105,7 +108,7 @@ async def memory_testnet(
             nursery.cancel_scope.cancel()
 
 
-def _genesis(directory: Path, nodes: int) -> Genesis:
+def _genesis(directory: Path, nodes: int, *, money: bool) -> Genesis:
     """A genesis whose public parts lie in the first node's weights; the others fetch them."""
     store = WeightsStore(directory / "home0" / "weights")
     cids = []
@@ -114,7 +117,8 @@ def _genesis(directory: Path, nodes: int) -> Genesis:
         folder.mkdir(parents=True)
         (folder / "data.bin").write_bytes(name.encode() * 100)
         cids.append(store.add_folder(folder))
-    return small_genesis([key.address for key in KEYS[:nodes]], small_task(*cids))
+    task = small_task(*cids, rewards=REWARDS if money else UNREWARDED)
+    return small_genesis([key.address for key in KEYS[:nodes]], task, economy=ECONOMY if money else FREE)
 
 
 def _parts(

@@ -30,12 +30,14 @@ class Story:
     """Two settled checkpoints, one trained from the other."""
 
     def __init__(self, directory: Path) -> None:
-        self.chain = HomeChain(directory / "alice")
+        self.chain = HomeChain(directory / "alice", money=True)
         self.chain.register()
         self.cids: list[Cid] = []
         for index in range(2):
             self.cids.append(self.chain.submit(f"weights{index}", *self.cids))
             self.chain.settle(self.cids[-1])
+        for _ in range(4):
+            self.chain.block(later_ms=2_000)
         self.chain.close()
 
 
@@ -82,7 +84,7 @@ def test_an_honest_chain_passes(story: Story, home: Home, audit: Callable[..., d
         "blocks": story.chain.position.height - 1,
         "scores_checked": 2,
         "scores_out_of_tolerance": 0,
-        "rewards_checked": 0,
+        "rewards_checked": 5,
         "lineage_edges": 1,
         "skipped": 0,
         "problems": [],
@@ -162,6 +164,28 @@ def test_a_database_that_was_tampered_with(home: Home, audit: Callable[..., dict
         assert connection.execute(damage).rowcount == 1
     connection.close()
     assert kinds(audit(home, status=1)) & {ProblemKind.DATABASE, "block", "state"}
+
+
+def test_a_reward_that_is_not_due_is_named(home: Home, audit: Callable[..., dict[str, Any]]) -> None:
+    with sqlite3.connect(home.chain_db) as connection:
+        row = "SELECT height, position FROM events WHERE kind = 'rewarded' LIMIT 1"
+        height, position = connection.execute(row).fetchone()
+        change = "DELETE FROM events WHERE height = ? AND position = ?"
+        assert connection.execute(change, (height, position)).rowcount == 1
+    connection.close()
+    answer = audit(home, "--scores", "none", status=1)
+    (problem,) = (problem for problem in answer["problems"] if problem["kind"] == ProblemKind.REWARD)
+    assert (problem["where"], problem["found"]) == (f"block {height}", "no reward")
+
+
+def test_rewards_cannot_be_checked_without_the_events_they_follow_from(
+    home: Home, audit: Callable[..., dict[str, Any]]
+) -> None:
+    with sqlite3.connect(home.chain_db) as connection:
+        assert connection.execute("DELETE FROM events WHERE kind = 'checkpoint-submitted'").rowcount == 2
+    connection.close()
+    answer = audit(home, "--scores", "none", status=1)
+    assert {"events", ProblemKind.REWARD} == kinds(answer)
 
 
 def test_a_file_that_is_no_database(home: Home, audit: Callable[..., dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from pdfedchain.types.ballot import BallotKind
 from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
 from tests.node.memory_testnet import KEYS, memory_testnet
 from tests.support.fake_worker import FakeWorker, half_the_distance, report_of
+from tests.support.ledger import ALLOCATION, ECONOMY, POOL
 
 SETTLED = (CheckpointStatus.ACCEPTED, CheckpointStatus.REJECTED)
 
@@ -45,6 +46,18 @@ async def test_private_ballots_are_sealed_then_opened_by_others_than_the_author(
         await testnet.wait(lambda node: sum(count > 0 for count in private_voters(node).values()) == 4)
         excluded = [node.parts.participant for node in testnet.nodes if node.parts.participant]
         assert all((settings.private / "memorised.json").exists() for settings in excluded)
+
+
+async def test_with_prices_everybody_goes_on_and_authors_and_scorers_earn(tmp_path: Path) -> None:
+    """Nobody's deposit is burned: scores that a settlement did not wait for are opened after it."""
+    async with memory_testnet(tmp_path, money=True) as testnet:
+        await testnet.wait(lambda node: len(settled(node)) >= 4)
+        view = testnet.nodes[0].head.view
+        assert view.totals.burned == 0
+        assert view.task_record(view.index.tasks[0]).pool < POOL
+        evaluators = [view.account(key.address).balance for key in KEYS[2:4]]
+        deposits = ECONOMY.private_deposit + ECONOMY.score_deposit
+        assert all(balance > ALLOCATION - 4 * deposits for balance in evaluators)
 
 
 async def test_one_liar_of_four_does_not_move_what_is_settled(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pdfedchain.state.view import LedgerView
 from pdfedchain.store.sqlite import SqliteStore
 from pdfedchain.types.ballot import BallotKind, Outcome, commitment_of
 from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus
+from pdfedchain.types.economy import FREE, UNREWARDED
 from pdfedchain.types.ledger import LedgerGenesis
 from pdfedchain.types.score import ScoreReport
 from pdfedchain.types.transaction import (
@@ -30,7 +31,7 @@ from pdfedchain.types.transaction import (
 )
 from tests.pdfedchain.chain_world import certified
 from tests.support.fake_worker import digest_of, report_of
-from tests.support.ledger import small_genesis, small_task
+from tests.support.ledger import ECONOMY, REWARDS, small_genesis, small_task
 
 SALT = b"s" * 32
 CLAIM = TrainingClaim(30, 64, 3_000_000, 1_920, Hash(bytes(32)))
@@ -39,7 +40,7 @@ CLAIM = TrainingClaim(30, 64, 3_000_000, 1_920, Hash(bytes(32)))
 class HomeChain:
     """One authority that trains, scores and makes blocks; its weights are small files of chosen bytes."""
 
-    def __init__(self, directory: Path, *, name: str = "alice") -> None:
+    def __init__(self, directory: Path, *, name: str = "alice", money: bool = False) -> None:
         self.home, card = create_home(
             directory,
             name=name,
@@ -49,8 +50,9 @@ class HomeChain:
         self.key = self.home.account_key()
         self.weights = WeightsStore(self.home.weights_dir)
         self.scratch = self.home.path / "scratch"
-        self.task = small_task(self.add_folder("reference"), self.add_folder("scorer"))
-        self.genesis = small_genesis([card.address], self.task, chain_id="home")
+        rewards, economy = (REWARDS, ECONOMY) if money else (UNREWARDED, FREE)
+        self.task = small_task(self.add_folder("reference"), self.add_folder("scorer"), rewards=rewards)
+        self.genesis = small_genesis([card.address], self.task, chain_id="home", economy=economy)
         ledger = decode(LedgerGenesis, self.genesis.application_state, size_bytes_max=10**6)
         save_genesis_file(self.home.genesis_path, GenesisFile(self.genesis, ledger, (card.dial,)))
         self.results: dict[Cid, Outcome] = {}
@@ -75,8 +77,8 @@ class HomeChain:
         (folder / "weights.bin").write_bytes(content.encode() * 100)
         return self.weights.add_folder(folder)
 
-    def block(self, *payloads: Payload) -> None:
-        """Make the next block with these transactions and whatever can be settled."""
+    def block(self, *payloads: Payload, later_ms: int = 0) -> None:
+        """Make the next block with these transactions and whatever can be settled; so much later than it could be."""
         position, nonce = self.position, self.view.account(self.key.address).nonce
         candidates = []
         for payload in payloads:
@@ -88,7 +90,7 @@ class HomeChain:
             self.ledger,
             position,
             round_=0,
-            time_ms=position.time_ms_min,
+            time_ms=position.time_ms_min + later_ms,
             proposer=self.key.address,
             candidates=candidates,
         )

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pdfedchain.codec import encode
 from pdfedchain.ids import Address, Cid, Hash
 from pdfedchain.types.authorities import AuthoritySet
+from pdfedchain.types.economy import FREE, UNREWARDED, Economy, Rewards
 from pdfedchain.types.genesis import ChainParameters, Genesis
-from pdfedchain.types.ledger import Deadline, LedgerGenesis, LedgerParameters
+from pdfedchain.types.ledger import Allocation, Deadline, LedgerGenesis, LedgerParameters, TaskPool
 from pdfedchain.types.score import ArithmeticProfile, ScoringSpec, Tolerance
 from pdfedchain.types.task import Ceilings, ModelSpec, TaskSpec, TensorSpec
 
@@ -36,7 +37,14 @@ MODEL = ModelSpec(
 )
 
 
-def small_task(reference: Cid, scorer: Cid, *, name: str = "small") -> TaskSpec:
+#: Prices and rewards for chains on which something costs and earns something.
+ECONOMY = Economy(submission_bond=1_000, score_deposit=100, private_deposit=50, fee=3)
+REWARDS = Rewards(per_qn=1_000, noise_micro=1_000_000, scorers=100, voters=30)
+ALLOCATION = 50_000
+POOL = 100_000
+
+
+def small_task(reference: Cid, scorer: Cid, *, name: str = "small", rewards: Rewards = UNREWARDED) -> TaskSpec:
     """A task with the ceilings FID 100 and R_C 0.2."""
     return TaskSpec(
         name=name,
@@ -49,13 +57,20 @@ def small_task(reference: Cid, scorer: Cid, *, name: str = "small") -> TaskSpec:
         split_seed=Hash(bytes(32)),
         open_per_account_max=2,
         scoring_at_once_max=2,
+        rewards=rewards,
     )
 
 
 def small_genesis(
-    authorities: Sequence[Address], task: TaskSpec, *, chain_id: str = "memory", chain: ChainParameters | None = None
+    authorities: Sequence[Address],
+    task: TaskSpec,
+    *,
+    chain_id: str = "memory",
+    chain: ChainParameters | None = None,
+    economy: Economy = FREE,
 ) -> Genesis:
-    """A genesis whose deadlines are short."""
+    """A genesis whose deadlines are short; with an economy, everybody has units and the task a pool."""
+    money = economy != FREE
     ledger = LedgerGenesis(
         parameters=LedgerParameters(
             open_registration=False,
@@ -63,10 +78,13 @@ def small_genesis(
             scoring=Deadline(5, 5_000),
             private_commit=Deadline(2, 1_500),
             private_reveal=Deadline(2, 1_500),
+            late_reveal=Deadline(2, 2_000),
+            economy=economy,
         ),
-        allocations=(),
+        allocations=tuple(Allocation(address, ALLOCATION) for address in authorities) if money else (),
         participants=(),
         tasks=(task,),
+        pools=(TaskPool(task.name, POOL),) if money else (),
     )
     pace = chain or replace(
         ChainParameters(),

@@ -21,6 +21,7 @@ from node.workers import Request, Result, Worker
 from pdfedchain.errors import UsageError
 from pdfedchain.state import Ledger
 from pdfedchain.state.view import LedgerView
+from pdfedchain.types.economy import Economy, Rewards
 from pdfedchain.types.jobs import Prepare, Prepared, Progress
 from pdfedchain.types.ledger import Deadline
 from pdfedchain.types.task import Ceilings
@@ -287,3 +288,31 @@ def test_without_torch_it_names_the_extra(
     genesis(tmp_path, homes(tmp_path, "authority"), status=2)
     assert 'pip install "pdfedchain[diffusion]"' in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_prices_and_rewards_are_what_was_asked_for(tmp_path: Path, prepared: list[Prepare]) -> None:
+    made = homes(tmp_path, "authority+trainer", "authority+trainer")
+    words = {"allocation": 70, "pool": 500, "bond": 6, "score-deposit": 5, "private-deposit": 4, "fee": 3}
+    words |= {"fee-per-byte": 2, "reward-per-qn": 11, "reward-scorers": 12, "reward-voters": 13, "reward-decay": 14}
+    words |= {"noise": 15, "quarantine-voters-min": 9, "open-registrations-max": 8}
+    genesis(tmp_path, made, *(word for name, value in words.items() for word in (f"--{name}", str(value))))
+    ledger = made[0].genesis().ledger
+    assert {allocation.amount for allocation in ledger.allocations} == {70}
+    assert [pool.amount for pool in ledger.pools] == [500]
+    assert ledger.parameters.economy == Economy(6, 5, 4, 3, 2)
+    assert (ledger.parameters.quarantine_voters_min, ledger.parameters.open_registrations_max) == (9, 8)
+    assert ledger.tasks[0].rewards == Rewards(per_qn=11, noise_micro=15, decay_micro=14, scorers=12, voters=13)
+
+
+def test_the_noise_of_scores_is_a_tenth_of_the_worst_accepted_unless_told(
+    tmp_path: Path, prepared: list[Prepare]
+) -> None:
+    made = homes(tmp_path, "authority+trainer")
+    genesis(tmp_path, made)
+    assert made[0].genesis().ledger.tasks[0].rewards.noise_micro == 50
+
+
+@pytest.mark.parametrize("words", [("--bond", "-1"), ("--pool", "-1"), ("--quarantine-voters-min", "0")])
+def test_amounts_out_of_bounds(tmp_path: Path, prepared: list[Prepare], words: tuple[str, str]) -> None:
+    genesis(tmp_path, homes(tmp_path, "authority"), *words, status=2)
+    assert prepared == []

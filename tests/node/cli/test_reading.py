@@ -11,6 +11,7 @@ from node.__main__ import main
 from pdfedchain.ids import address_text, cid_text
 from pdfedchain.types.score import Unscorable, UnscorableReason
 from tests.support.home_chain import HomeChain, unknown_cid
+from tests.support.ledger import ALLOCATION, ECONOMY, POOL, REWARDS
 
 COMMANDS = ("status", "blocks", "checkpoints", "participants")
 
@@ -19,7 +20,7 @@ class Story:
     """A chain with three checkpoints: one from scratch, one from it, one that cannot be scored."""
 
     def __init__(self, directory: Path) -> None:
-        self.chain = HomeChain(directory / "alice")
+        self.chain = HomeChain(directory / "alice", money=True)
         self.chain.register()
         self.first = self.chain.submit("first")
         self.chain.settle(self.first)
@@ -55,6 +56,10 @@ def test_status(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
     assert story.chain.genesis.hash.hex() == answer["genesis"]
     expected = {"submitted": 3, "settled": 3, "accepted": 2, "rejected": 1, "ballots": 3, "participants": 1}
     assert expected == {name: answer[name] for name in expected}
+    units = answer["units"]
+    assert units["issued"] == ALLOCATION + POOL == sum(units.values()) - units["issued"]
+    # One bond was lost to the pool, and it paid for three settlements.
+    assert units["pools"] == POOL + ECONOMY.submission_bond - 3 * REWARDS.scorers
 
 
 def test_blocks_newest_first(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +95,7 @@ def test_participants(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = answer["participants"]
     assert ("alice", address_text(story.chain.key.address)) == (row["name"], row["address"])
     assert (row["roles"], row["authority"], row["submitted"]) == (["trainer", "evaluator"], True, 3)
+    assert row["balance"] == story.chain.view.account(story.chain.key.address).balance > 0
 
 
 def test_provenance_is_a_graph_down_to_scratch(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
