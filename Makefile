@@ -43,7 +43,7 @@ bench: setup ## measured figures of this machine
 	$(BIN)/pdfed bench chain
 	@if [ -d testnet/node0 ]; then $(BIN)/pdfed bench score --home testnet/node0 && \
 		$(BIN)/pdfed bench train --home testnet/node0; \
-	else echo "make demo first: bench score and bench train measure its model"; fi
+	else $(BIN)/pdfed bench score && echo "make demo first: bench train measures its model"; fi
 
 fuzz: setup ## ten million generated inputs for every decoder and handler (resumable)
 	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -c constraints.txt atheris

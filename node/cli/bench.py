@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Final
 
 from node.benches.chain import bench_chain
 from node.benches.figures import Figure, machine
 from node.benches.models import bench_score, bench_train
+from node.benches.scores import bench_folder_score
 from node.cli.commands import EXIT_SUCCESS
 from node.cli.output import Output
 from node.home import Home
@@ -16,16 +18,25 @@ from pdfedchain.errors import UsageError
 
 __all__ = ["add_arguments", "run"]
 
+_TRAINING_IMAGES_MIN: Final = 20
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("what", choices=("chain", "score", "train", "transfer"), help="what to measure")
-    parser.add_argument("--home", type=Path, metavar="H", help="score, train: a home with an accepted checkpoint")
+    parser.add_argument(
+        "--home",
+        type=Path,
+        metavar="H",
+        help="a home with an accepted checkpoint: train needs it, score measures it too",
+    )
     parser.add_argument("--transfers", type=int, default=20_000, metavar="N", help="chain: default 20000")
     parser.add_argument("--accounts", type=int, default=100_000, metavar="N", help="chain: default 100000")
     parser.add_argument(
         "--eth-tester-python", type=Path, metavar="P", help="chain: an interpreter that has eth-tester and py-evm"
     )
+    parser.add_argument("--images", type=int, default=1_000, metavar="N", help="score: generated; default 1000")
+    parser.add_argument("--training-images", type=int, default=10_000, metavar="N", help="score: default 10000")
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="train: default 100")
     parser.add_argument("--megabytes", default="64,1000", metavar="N,N", help="transfer: folders, default 64,1000")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="transfer: take the median, default 5")
@@ -54,8 +65,10 @@ def _measure(arguments: argparse.Namespace) -> list[Figure]:
             return bench_chain(arguments.transfers, arguments.accounts, arguments.eth_tester_python)
         case "transfer":
             return _transfer(arguments.megabytes, arguments.rounds)
+        case "score":
+            return _score(arguments)
         case _:
-            return _with_home(arguments)
+            return _train(arguments)
 
 
 def _transfer(megabytes: str, rounds: int) -> list[Figure]:
@@ -67,12 +80,19 @@ def _transfer(megabytes: str, rounds: int) -> list[Figure]:
     return bench_transfer(tuple(sorted(int(part) * 1_000_000 for part in parts)), rounds)
 
 
-def _with_home(arguments: argparse.Namespace) -> list[Figure]:
-    require_diffusion(f"bench {arguments.what}")
+def _score(arguments: argparse.Namespace) -> list[Figure]:
+    require_diffusion("bench score")
+    if arguments.images < 1 or arguments.training_images < _TRAINING_IMAGES_MIN:
+        raise UsageError(f"--images must be 1 or more, --training-images {_TRAINING_IMAGES_MIN} or more")
+    consensus = [] if arguments.home is None else bench_score(Home(arguments.home).require())
+    return consensus + bench_folder_score(arguments.images, arguments.training_images)
+
+
+def _train(arguments: argparse.Namespace) -> list[Figure]:
+    require_diffusion("bench train")
     if arguments.home is None:
         raise UsageError(
-            f"bench {arguments.what} needs the home of a node with an accepted checkpoint",
+            "bench train needs the home of a node with an accepted checkpoint",
             hint="pdfed testnet --dir T, then --home T/node0",
         )
-    home = Home(arguments.home).require()
-    return bench_score(home) if arguments.what == "score" else bench_train(home, arguments.steps)
+    return bench_train(Home(arguments.home).require(), arguments.steps)
