@@ -138,7 +138,7 @@ def _peak_mib() -> float:
 def _write_images(folder: Path, count: int, seed: int) -> None:
     """Smooth random pictures, by class folders."""
     rng = np.random.default_rng(seed)
-    for label in range(_CLASSES):
+    for label in range(min(_CLASSES, count)):
         (folder / str(label)).mkdir(parents=True)
     for index in range(count):
         small = rng.integers(0, 256, size=(5, 5, _CHANNELS), dtype=np.uint8)

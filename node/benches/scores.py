@@ -21,8 +21,7 @@ def bench_folder_score(generated: int, train: int) -> list[Figure]:
     """
     done = subprocess.run(
         [sys.executable, "-m", "diffusion.score.bench", str(generated), str(train)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
         # threads that wait must sleep, as in the worker
