@@ -121,7 +121,8 @@ class Observer:
         authorities = self._set_at(header.height)
         signers = {entry.voter for entry in final.certificate.signatures} & set(authorities.members)
         if len(signers) * 3 <= len(authorities.members) * 2 or final.certificate.set_id != authorities.set_id:
-            raise InvariantBroken(f"block {header.height} is final with {len(signers)} signatures of {authorities}")
+            count = f"{len(signers)} of {len(authorities.members)} signatures of set {authorities.set_id}"
+            raise InvariantBroken(f"block {header.height} is final with {count}")
         coming = authorities if next_authorities is None else next_authorities
         if self._sets.setdefault(header.height + 1, coming) != coming:
             raise InvariantBroken(f"two authority sets for height {header.height + 1}")
