@@ -92,7 +92,11 @@ class AuthorityDuties:
         """Do what is due, for ever."""
         async with trio.open_nursery() as nursery:
             while True:
-                for checkpoint in self._head.view.open_checkpoints():
+                view = self._head.view
+                is_member = self._address in view.governance.voting
+                for checkpoint in view.open_checkpoints():
+                    if not is_member and self._address not in checkpoint.electorate:
+                        continue
                     if checkpoint.weights not in self._running and await self._needs_work(checkpoint):
                         self._running.add(checkpoint.weights)
                         nursery.start_soon(self._work, checkpoint.weights)

@@ -5,7 +5,7 @@
     peers ──frames──► driver ◄──timers        driver ──commits──► head, mempool, announcements
     gossip ──transactions──► mempool ──► driver
     gossip ──announcements──► synchroniser ──blocks──► driver
-    head ──► authority duties, participant ──transactions──► mempool, gossip
+    head, outbox ──► duties, participant ──transactions──► mempool, gossip
     authority duties ──own scores──► ballot book ──► the ledger's local verdict
 
 `node.run` makes the parts from a home directory; tests make them in memory. `NodeParts` names both.
@@ -28,10 +28,12 @@ from node.ballot_book import BallotBook
 from node.channel import PROTOCOL_VERSION, Hello
 from node.config import SyncConfig
 from node.driver import Driver
+from node.governance import GovernanceDuties
 from node.head import Head
 from node.host.interface import Host, HostError
 from node.library import Library
 from node.mempool import Mempool, transaction_hash
+from node.outbox import Outbox, OutboxDuty
 from node.participant import Participant, ParticipantSettings
 from node.peers import Peers
 from node.state_sync import SnapshotServer
@@ -50,6 +52,7 @@ from node.wire import (
 )
 from node.workers import Worker
 from pdfedchain.codec import decode, encode
+from pdfedchain.consensus.effects import Evidence
 from pdfedchain.consensus.ports import Log, Signer
 from pdfedchain.consensus.replica import Replica
 from pdfedchain.crypto import SigningKey
@@ -57,6 +60,7 @@ from pdfedchain.errors import InputError, InvalidTransaction, NotYet
 from pdfedchain.ids import Address, Hash, address_text
 from pdfedchain.limits import TRANSACTION_SIZE_BYTES_MAX
 from pdfedchain.state import Ledger, LedgerView
+from pdfedchain.state.onion import OnionSecrets
 from pdfedchain.store.interface import Store
 from pdfedchain.types.block import FinalBlock
 from pdfedchain.types.checkpoint import Account
@@ -91,6 +95,7 @@ class NodeParts:
         participant: ``None`` for a node that neither trains nor evaluates.
         scorer, trainer: worker processes; they start with their first job.
         sync: how much of the past is offered and kept.
+        outbox: where commands leave transactions.
     """
 
     genesis: Genesis
@@ -109,6 +114,7 @@ class NodeParts:
     device: str
     participant: ParticipantSettings | None
     sync: SyncConfig = field(default_factory=SyncConfig)
+    outbox: Outbox | None = None
 
 
 class Node:
@@ -129,7 +135,7 @@ class Node:
         self.parts = parts
         self._clock = clock
         self.chain_id = parts.genesis.chain_id
-        self._ledger = Ledger(own_results=parts.book.own_result)
+        self._ledger = Ledger(own_results=parts.book.own_result, onions=OnionSecrets(parts.key))
         self.head = Head(parts.store)
         self._replica = Replica(
             application=self._ledger,
@@ -158,6 +164,7 @@ class Node:
             parts.activity,
             on_commit=self._announce,
             on_behind=self._on_behind,
+            on_evidence=self._on_evidence,
         )
         self._synchroniser = Synchroniser(parts.host, self.driver)
         self._snapshots = SnapshotServer(parts.store, interval=parts.sync.snapshot_interval)
@@ -167,6 +174,7 @@ class Node:
         library = Library(parts.weights, parts.host, parts.folders, self._peer_ids, self._peers.fault)
         self._tools = ScoreTools(library, parts.scorer, parts.book, parts.device, parts.activity)
         submitter = Submitter(self.chain_id, parts.key, self.spread)
+        self._governance = GovernanceDuties(parts.key, self.head, submitter, parts.activity, self._ledger.versions)
         self._duties = duties(
             parts.key.address, self.chain_id, self.head, submitter, self._tools, self.driver.judgement_changed
         )
@@ -179,6 +187,8 @@ class Node:
     async def run(self) -> None:
         """Run until cancelled; workers are ended on the way out."""
         parts = self.parts
+        if parts.signer is not None:
+            self._governance.check()
         WeightsServer(parts.weights).attach(parts.host)
         parts.host.set_stream_handler(BLOCKS_PROTOCOL, BlockServer(parts.store).handle)
         self._snapshots.committed()
@@ -196,6 +206,9 @@ class Node:
                 self.driver.judgement_changed()
                 nursery.start_soon(self._peers.run)
                 nursery.start_soon(self._synchroniser.run)
+                nursery.start_soon(self._governance.run)
+                if parts.outbox is not None:
+                    nursery.start_soon(OutboxDuty(parts.outbox, parts.store, self.spread).run)
                 if parts.signer is not None:
                     nursery.start_soon(self._duties.run)
                 if self._participant is not None:
@@ -295,6 +308,9 @@ class Node:
 
     def _on_behind(self, peer_id: str, height: int) -> None:
         self._synchroniser.announce(peer_id, height)
+
+    def _on_evidence(self, evidence: Evidence) -> None:
+        self._governance.found(evidence)
 
     def _peer_ids(self) -> Sequence[str]:
         return self._peers.peer_ids()

@@ -71,11 +71,13 @@ class Driver:
         *,
         on_commit: Callable[[FinalBlock], None],
         on_behind: Callable[[str, int], None],
+        on_evidence: Callable[[Evidence], None],
     ) -> None:
         """
         Args:
             on_commit: after a block is final and durable and head and pool have taken it over.
             on_behind: a peer claims a height that this node lacks.
+            on_evidence: an authority signed twice.
         """
         self._replica = replica
         self._network = network
@@ -84,6 +86,7 @@ class Driver:
         self._activity = activity
         self._on_commit = on_commit
         self._on_behind = on_behind
+        self._on_evidence = on_evidence
         self._timers: dict[Timer, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self._stopped = False
@@ -186,6 +189,7 @@ class Driver:
                     self._alarm("blocks_refused", f"{where}: {reason}")
                 case Evidence(culprit, first, _):
                     self._alarm("evidence", f"{address_text(culprit)} signed twice at height {first.height}")
+                    self._on_evidence(effect)
                 case ScoreOverridden(height, block):
                     self._alarm("score_disputes", f"block {block.hex()} of height {height} went past our own score")
                 case SigningRefused(height, round_, reason):

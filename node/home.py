@@ -11,6 +11,7 @@
     signer.db        what the account key has signed for consensus; never restored from a copy
     weights/         blocks of weights by identifier
     private/         data/, ballots.db (sealed reports, salts), counts for de-duplication: never leaves this machine
+    outbox/          transactions of `pdfed tx` for the running node (`node.outbox`)
     logs/            node.log of a testnet, worker-*.log
     activity.json    what the node is doing right now, for live views
     run.lock         held while a node runs
@@ -34,9 +35,11 @@ from node.config import Config, NodeRole, check_name, load_config
 from node.errors import HomeInUse
 from node.genesis_file import GenesisFile, load_genesis_file
 from node.host.identity import check_peer_id, peer_id_of_public_key
+from pdfedchain.codec import from_plain, to_plain
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import DecodeError, UsageError
 from pdfedchain.ids import Address, address_text, parse_address
+from pdfedchain.types.governance import OnionAnchor
 
 __all__ = ["Card", "Home", "load_card", "write_key"]
 
@@ -50,6 +53,7 @@ class Card:
     Attributes:
         address: account; signs transactions and, for an authority, consensus.
         dial: multiaddr with ``/p2p/`` under which others reach it.
+        onion: an authority's commitment to its contributions to the beacon; ``None`` for one that makes none.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Card:
     listen: str
     dial: str
     roles: tuple[NodeRole, ...]
+    onion: OnionAnchor | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """As the file holds it."""
@@ -68,6 +73,7 @@ class Card:
             "listen": self.listen,
             "dial": self.dial,
             "roles": [role.value for role in self.roles],
+            "onion": None if self.onion is None else to_plain(self.onion),
         }
 
 
@@ -92,6 +98,7 @@ def load_card(path: Path) -> Card:
             listen=_text(plain, "listen"),
             dial=_text(plain, "dial"),
             roles=tuple(NodeRole(role) for role in plain["roles"]),
+            onion=None if plain.get("onion") is None else from_plain(OnionAnchor, plain["onion"]),
         )
     except KeyError as error:
         raise UsageError(f"{path}: {error.args[0]} is missing") from error
@@ -188,6 +195,10 @@ class Home:
     @property
     def logs_dir(self) -> Path:
         return self.path / "logs"
+
+    @property
+    def outbox_dir(self) -> Path:
+        return self.path / "outbox"
 
     @property
     def activity_path(self) -> Path:

@@ -36,6 +36,7 @@ from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.checkpoint import NO_DATA_COMMITMENT
 from pdfedchain.types.economy import Economy, Rewards
 from pdfedchain.types.genesis import ChainParameters, Genesis
+from pdfedchain.types.governance import AuthorityOnion
 from pdfedchain.types.jobs import Prepare, Prepared, Progress
 from pdfedchain.types.ledger import (
     Allocation,
@@ -246,18 +247,20 @@ def _genesis_file(plan: GenesisPlan, cards: list[Card], prepared: Prepared, refe
         scoring_at_once_max=plan.scoring_at_once_max,
         rewards=plan.money.rewards_within(prepared.ceilings),
     )
+    authorities = [card for card in cards if NodeRole.AUTHORITY in card.roles]
     ledger = LedgerGenesis(
         parameters=plan.parameters,
         allocations=tuple(Allocation(card.address, plan.money.allocation) for card in cards),
         participants=tuple(_registered(card) for card in cards if _needs_admission(card)),
         tasks=(task,),
         pools=(TaskPool(task.name, plan.money.pool),),
+        onions=tuple(AuthorityOnion(card.address, card.onion) for card in authorities if card.onion is not None),
     )
     genesis = Genesis(
         chain_id=plan.chain_id,
         time_ms=time.time_ns() // 1_000_000,
         version=LEDGER_VERSION,
-        authorities=AuthoritySet(0, tuple(card.address for card in cards if NodeRole.AUTHORITY in card.roles)),
+        authorities=AuthoritySet(0, tuple(card.address for card in authorities)),
         parameters=plan.chain,
         application=LEDGER_NAME,
         application_state=encode(ledger),

@@ -12,6 +12,7 @@ from node.host.identity import peer_id_of_public_key
 from node.multiaddress import parse_multiaddress
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import UsageError
+from pdfedchain.state.onion import new_onion
 
 __all__ = ["create_home"]
 
@@ -48,7 +49,8 @@ def create_home(
     write_key(home.account_key_path, account)
     write_key(home.network_key_path, network)
     peer_id = peer_id_of_public_key(network.address)
-    card = Card(name, account.address, peer_id, listen, f"{advertise or listen}/p2p/{peer_id}", tuple(roles))
+    onion = new_onion(account) if NodeRole.AUTHORITY in roles else None
+    card = Card(name, account.address, peer_id, listen, f"{advertise or listen}/p2p/{peer_id}", tuple(roles), onion)
     home.card_path.write_text(json.dumps(card.to_plain(), indent=1) + "\n", encoding="utf-8")
     config = Config(NodeConfig(name, tuple(roles)), NetworkConfig(listen))
     home.config_path.write_text(render_config(config), encoding="utf-8")

@@ -19,6 +19,7 @@ from node.genesis_file import GenesisFile
 from node.home import Home
 from node.host.interface import Host
 from node.host.libp2p_host import open_host
+from node.outbox import Outbox
 from node.participant import Participant, ParticipantSettings
 from node.private_data import data_commitment
 from node.state_sync import sync_state
@@ -90,10 +91,11 @@ async def _open(home: Home, config: Config, genesis: GenesisFile, stack: AsyncEx
     home.private_dir.mkdir(exist_ok=True)
     signer: Signer | None = None
     if config.is_authority:
-        if key.address not in chain.authorities.members:
-            raise UsageError(
-                f"{address_text(key.address)} is no authority of chain {chain.chain_id}",
-                hint="take authority out of [node] roles, or make a genesis that lists this node's card",
+        if key.address not in store.next_authorities():
+            log.warning(
+                "%s is no authority of chain %s now: the node watches until it is one",
+                address_text(key.address),
+                chain.chain_id,
             )
         signer = stack.enter_context(
             closing(SqliteSigner(home.signer_db, chain_id=chain.chain_id, address=key.address))
@@ -115,6 +117,7 @@ async def _open(home: Home, config: Config, genesis: GenesisFile, stack: AsyncEx
         device=config.training.device,
         participant=_participant(home, config),
         sync=config.sync,
+        outbox=Outbox(home.outbox_dir),
     )
 
 

@@ -1,9 +1,8 @@
 """Several nodes in one process: real consensus, ledger, duties and transfers over memory hosts; only torch is faked."""
 
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trio
@@ -14,19 +13,24 @@ from node.config import SyncConfig
 from node.core import Node, NodeParts
 from node.host.interface import Host
 from node.memory_host import MemoryNetwork
+from node.outbox import Outbox
 from node.participant import Participant, ParticipantSettings
 from node.strategy import strategy_named
 from node.telemetry import Activity
 from node.weights.store import WeightsStore
+from pdfedchain.codec import decode, encode
 from pdfedchain.crypto import SigningKey
 from pdfedchain.ids import Hash
 from pdfedchain.state import Ledger
+from pdfedchain.state.onion import new_onion
 from pdfedchain.store.interface import Store
 from pdfedchain.store.memory import MemoryStore
 from pdfedchain.store.signer import MemorySigner
 from pdfedchain.store.wal import MemoryLog
 from pdfedchain.types.economy import FREE, UNREWARDED
 from pdfedchain.types.genesis import Genesis
+from pdfedchain.types.governance import AuthorityOnion
+from pdfedchain.types.ledger import LedgerGenesis
 from pdfedchain.types.transaction import Role
 from tests.support.fake_worker import FakeWorker
 from tests.support.ledger import ECONOMY, REWARDS, small_genesis, small_task
@@ -64,6 +68,9 @@ async def memory_testnet(
     *,
     nodes: int = 4,
     trainers: int = 2,
+    authorities: int | None = None,
+    onion_length: int | None = None,
+    heartbeat_ms: int = 2_000,
     running: Sequence[int] | None = None,
     workers: Mapping[int, FakeWorker] | None = None,
     duties: Mapping[int, type[AuthorityDuties]] | None = None,
@@ -72,15 +79,20 @@ async def memory_testnet(
     keep_blocks: int = 0,
     money: bool = False,
 ) -> AsyncIterator[MemoryTestnet]:
-    """Nodes 0 to ``nodes - 1``, all authorities; the first ``trainers`` train, all evaluate.
+    """Nodes 0 to ``nodes - 1``; the first ``trainers`` train, all evaluate.
 
     Args:
+        authorities: how many of them are, from the first on; all if not given.
+        onion_length: of the authorities' onions; they have none if not given.
+        heartbeat_ms: of an idle chain.
         running: indices of the nodes that are started; all if not given.
         snapshot_interval, keep_blocks: see `SyncConfig`.
         money: whether submissions and ballots cost and earn something.
     """
     cast = Cast(workers or {}, duties or {}, participants or {})
-    genesis = _genesis(directory, nodes, money=money)
+    count = nodes if authorities is None else authorities
+    genesis = _with_onions(_genesis(directory, count, money=money), KEYS[:count], onion_length)
+    genesis = replace(genesis, parameters=replace(genesis.parameters, heartbeat_idle_ms=heartbeat_ms))
     network = MemoryNetwork()
     async with AsyncExitStack() as stack:
         hosts: dict[int, Host] = {}
@@ -93,7 +105,7 @@ async def memory_testnet(
             worker = cast.workers.get(index) or FakeWorker(directory / "logs", delay_s=0.05)
             parts = _parts(directory, index, genesis, host, addresses, roles, worker)
             sync = SyncConfig(snapshot_interval=snapshot_interval, keep_blocks=keep_blocks)
-            parts = dataclasses.replace(parts, sync=sync)
+            parts = replace(parts, sync=sync)
             testnet.nodes.append(
                 Node(
                     parts,
@@ -106,6 +118,14 @@ async def memory_testnet(
                 nursery.start_soon(node.run)
             yield testnet
             nursery.cancel_scope.cancel()
+
+
+def _with_onions(genesis: Genesis, keys: Sequence[SigningKey], length: int | None) -> Genesis:
+    if length is None:
+        return genesis
+    onions = tuple(AuthorityOnion(key.address, new_onion(key, length)) for key in keys)
+    ledger = decode(LedgerGenesis, genesis.application_state, size_bytes_max=1_000_000)
+    return replace(genesis, application_state=encode(replace(ledger, onions=onions)))
 
 
 def _genesis(directory: Path, nodes: int, *, money: bool) -> Genesis:
@@ -162,6 +182,7 @@ def _parts(
         trainer=worker,
         device="cpu",
         participant=settings,
+        outbox=Outbox(home / "outbox"),
     )
 
 
