@@ -28,7 +28,9 @@ from diffusion.schedule import schedule_from_config
 from diffusion.score.describe_folder import describe_folder, pair_similarities, scorer_digest
 from diffusion.score.feature_store import FeatureStore
 from diffusion.score.fingerprint import Fingerprinter
-from diffusion.score.novelty import find_matches, thresholds
+from diffusion.score.nearest import nearest
+from diffusion.score.novelty import thresholds
+from diffusion.score.retrieval import greedy_matching
 from diffusion.score.scorer import Scorer
 from diffusion.score.verifier import Verifier
 from diffusion.train import load_model, new_weights
@@ -46,8 +48,7 @@ _SAMPLING_STEPS: Final = 10
 _GOAL_MS: Final = 4.0
 _GOAL_MIB: Final = 1_024
 _SEED: Final = Hash(bytes(32))
-#: Makes every threshold larger than any distance between unit vectors.
-_ALL_CLOSE: Final = -1_000.0
+_MATCH: Final = 0.8
 
 
 def measure_score(generated: int, train: int) -> list[dict[str, Any]]:
@@ -82,29 +83,14 @@ def measure_score(generated: int, train: int) -> list[dict[str, Any]]:
             clock = time.perf_counter()
             own = describe_folder(scorer, ours, store, stage="generated")
             fingerprint_ms = _ms(clock) / generated
-        verifying = 0.0
-
-        def verify(pairs: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-            nonlocal verifying
-            start = time.perf_counter()
-            result = pair_similarities(scorer, ours, theirs, pairs)
-            verifying = _ms(start)
-            return result
-
         clock = time.perf_counter()
-        matches = find_matches(
-            own.fingerprints,
-            described.fingerprints,
-            theirs.labels,
-            verify,
-            identical=np.zeros((0, 2), dtype=np.int64),
-            neighbours=_NEIGHBOURS,
-            deviations=_ALL_CLOSE,
-            match_threshold=0.8,
-        )
-        search_ms = (_ms(clock) - verifying - thresholds_ms) / generated
-    assert len(matches.pairs) == generated * min(_NEIGHBOURS, train)
-    verify_ms = verifying / generated
+        found = nearest(own.fingerprints, described.fingerprints, count=_NEIGHBOURS)[1]
+        search_ms = _ms(clock) / generated
+        pairs = np.stack([np.repeat(np.arange(generated), found.shape[1]), found.flatten()], axis=1)
+        clock = time.perf_counter()
+        similarity = pair_similarities(scorer, ours, theirs, pairs)
+        greedy_matching(pairs, similarity, threshold=_MATCH)
+        verify_ms = _ms(clock) / generated
     total_ms = fingerprint_ms + search_ms + verify_ms
     peak_mib = _peak_mib()
     of = f"{generated} against {train} images of {_SIDE_PX} px, float32, {torch.get_num_threads()} threads"
