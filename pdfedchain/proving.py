@@ -68,7 +68,10 @@ def light_path(store: Store, *, from_height: int = 0) -> tuple[LightBlock, ...]:
 
 
 def light_bundle(store: Store, keys: Iterable[bytes] = (), *, from_height: int = 0) -> LightBundle:
-    """What convinces somebody who trusts the block of a height (0: genesis) of the newest values of some keys.
+    """What convinces somebody who trusts the block of a height of the newest values of some keys.
+
+    Args:
+        from_height: of the trusted block; 0 for genesis.
 
     Raises:
         NotFound: there is no block yet, or that header is not here.

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import pdfedchain
+from tests.pdfedchain.api_page import MODULES, PAGE, listed, page, public_names, sentence
 
 PUBLIC = [
     "Address",
@@ -80,6 +81,18 @@ def test_every_public_name_is_there_and_at_home_where_it_says(name: str) -> None
     value = getattr(pdfedchain, name)
     home = sys.modules[pdfedchain._HOME_OF[name]]
     assert getattr(home, name) is value
+
+
+def test_the_page_of_the_api_lists_every_public_name() -> None:
+    expected = {module: public_names(module) for module in MODULES}
+    assert expected == listed(PAGE.read_text()), "run: python -m tests.pdfedchain.api_page"
+    assert expected == listed(page())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_class_and_function_is_described(module: str) -> None:
+    assert len(public_names(module)) == len(set(public_names(module)))
+    assert [name for name in public_names(module) if not sentence(module, name)] == []
 
 
 def test_other_names_are_not_there() -> None:
