@@ -63,7 +63,12 @@ def test_the_fixtures_give_chains_and_networks(project: pytest.Pytester) -> None
 def test_the_application_can_be_ones_own(project: pytest.Pytester) -> None:
     project.makeconftest(OWN_APPLICATION)
     project.makepyfile(
-        "def test_mine(chain, simnet): assert chain.genesis.application == simnet().genesis.application == 'mine'"
+        project.makepyfile(
+            """
+        def test_mine(chain, simnet):
+            assert (chain.genesis.application, simnet().genesis.application) == ("mine", "mine")
+        """
+        )
     )
     project.runpytest_subprocess("-p", PLUGIN).assert_outcomes(passed=1)
 
