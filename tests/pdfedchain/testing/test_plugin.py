@@ -33,6 +33,10 @@ def test_stores_that_differ_are_an_error(simnet):
     net.run_to_height(1, limit_ms=60_000)
     net.nodes[2].store._values[b"count"] = b"9"
 """
+TESTS_OF_OWN = """
+def test_mine(chain, simnet):
+    assert (chain.genesis.application, simnet().genesis.application) == ("mine", "mine")
+"""
 OWN_APPLICATION = """
 import pytest
 from pdfedchain.testing import CounterApplication
@@ -62,14 +66,7 @@ def test_the_fixtures_give_chains_and_networks(project: pytest.Pytester) -> None
 
 def test_the_application_can_be_ones_own(project: pytest.Pytester) -> None:
     project.makeconftest(OWN_APPLICATION)
-    project.makepyfile(
-        project.makepyfile(
-            """
-        def test_mine(chain, simnet):
-            assert (chain.genesis.application, simnet().genesis.application) == ("mine", "mine")
-        """
-        )
-    )
+    project.makepyfile(TESTS_OF_OWN)
     project.runpytest_subprocess("-p", PLUGIN).assert_outcomes(passed=1)
 
 
