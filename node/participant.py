@@ -30,7 +30,7 @@ from pdfedchain.crypto import hash_of
 from pdfedchain.errors import InputError, InvalidTransaction, PdfedError
 from pdfedchain.ids import Hash, cid_text
 from pdfedchain.types.ballot import BallotKind
-from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus
+from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
 from pdfedchain.types.jobs import Evaluate, Evaluated, Train, Trained
 from pdfedchain.types.ledger import PrivateWindow
 from pdfedchain.types.score import ScoreReport
@@ -231,15 +231,20 @@ class Participant:
         """
         settled = (CheckpointStatus.ACCEPTED, CheckpointStatus.REJECTED, CheckpointStatus.QUARANTINED)
         give_up_at = trio.current_time() + _GIVE_UP_S
+        disputed_height: int | None = None
         while True:
             checkpoint = self._head.view.checkpoint(pending.weights)
             if checkpoint is not None and checkpoint.author != self._address:
                 log.warning("%s was submitted by somebody else", cid_text(pending.weights))
                 return
-            if checkpoint is not None and checkpoint.status in settled:
+            disputed = checkpoint is not None and checkpoint.reason is RejectionReason.DISAGREEMENT
+            if checkpoint is not None and disputed and disputed_height in (None, checkpoint.settled_height):
+                # Nobody's fault, and its bond is back: the same again, once, with the same seed and a new bond.
+                disputed_height = checkpoint.settled_height
+            elif checkpoint is not None and checkpoint.status in settled:
                 log.info("%s is %s", cid_text(pending.weights), checkpoint.status.value)
                 return
-            if checkpoint is None:
+            if checkpoint is None or disputed:
                 try:
                     await self._submitter.send(pending, nonce=self._nonce())
                 except InputError as error:

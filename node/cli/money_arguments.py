@@ -25,6 +25,7 @@ _AMOUNTS = (
     ("private-deposit", LOCAL_PARAMETERS.economy.private_deposit, "the same of a private ballot"),
     ("fee", LOCAL_PARAMETERS.economy.fee, "of a transaction, to the proposer of its block"),
     ("fee-per-byte", LOCAL_PARAMETERS.economy.fee_per_byte, "added to it per byte"),
+    ("account-price", LOCAL_PARAMETERS.economy.account_price, "burned when a transfer makes a new account"),
     ("reward-per-qn", LOCAL_MONEY.rewards.per_qn, "for an improvement of 1.0 in QN, to author and ancestors"),
     ("reward-scorers", LOCAL_MONEY.rewards.scorers, "for one settlement, to the authorities that agreed"),
     ("reward-voters", LOCAL_MONEY.rewards.voters, "for one accepted checkpoint, to its private voters"),
@@ -68,6 +69,7 @@ def economy(arguments: argparse.Namespace) -> Economy:
             private_deposit=arguments.private_deposit,
             fee=arguments.fee,
             fee_per_byte=arguments.fee_per_byte,
+            account_price=arguments.account_price,
         )
     )
 

@@ -10,10 +10,10 @@ from pdfedchain.crypto import check_address, hash_of
 from pdfedchain.errors import InvalidTransaction, SignatureError
 from pdfedchain.ids import Address, Hash
 from pdfedchain.limits import TASKS_MAX
-from pdfedchain.state.accounts import add_to_pool, credit, debit
+from pdfedchain.state.accounts import add_to_pool, burn, credit, debit
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.events import Admitted, Registered, TaskCreated, TaskFunded, Transferred
-from pdfedchain.types.checkpoint import Participant
+from pdfedchain.types.checkpoint import Account, Participant
 from pdfedchain.types.ledger import Admission
 from pdfedchain.types.task import TaskSpec
 from pdfedchain.types.transaction import Admit, CreateTask, FundTask, Register, Transfer
@@ -29,6 +29,10 @@ def transfer(draft: Draft, context: BlockContext, sender: Address, payload: Tran
     """
     _check_key(payload.to)
     debit(draft, sender, payload.amount, "balance")
+    price = draft.parameters.economy.account_price
+    if price and draft.account(payload.to) == Account(0, 0):
+        debit(draft, sender, price, "account-price")
+        burn(draft, price)
     credit(draft, payload.to, payload.amount)
     draft.emit(Transferred(sender, payload.to, payload.amount))
 

@@ -31,6 +31,8 @@ class Economy:
         private_deposit: locked by a participant's sealed private ballot until it is opened.
         fee: of one transaction, to the proposer of its block; see `pdfedchain.state.accounts` for who pays.
         fee_per_byte: added for every byte of the encoded transaction.
+        account_price: burned when a transfer makes an account. Fees come back to whoever proposes; this bounds the
+            number of accounts even for one who does.
     """
 
     submission_bond: Amount = 0
@@ -38,6 +40,7 @@ class Economy:
     private_deposit: Amount = 0
     fee: Amount = 0
     fee_per_byte: Amount = 0
+    account_price: Amount = 0
 
 
 #: Nothing costs anything.

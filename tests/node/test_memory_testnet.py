@@ -4,6 +4,7 @@ from pathlib import Path
 
 from node.core import Node
 from pdfedchain.ids import Address
+from pdfedchain.state.events import BondSettled, CheckpointSubmitted, ScoringStarted, ledger_event
 from pdfedchain.types.ballot import BallotKind
 from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
 from tests.node.memory_testnet import KEYS, memory_testnet
@@ -74,6 +75,23 @@ async def test_two_liars_of_four_get_nothing_settled_but_a_disagreement(tmp_path
     async with memory_testnet(tmp_path, trainers=1, workers=liars) as testnet:
         await testnet.wait(lambda node: len(settled(node)) >= 1)
         assert [checkpoint.reason for checkpoint in settled(testnet.nodes[0])] == [RejectionReason.DISAGREEMENT]
+
+
+async def test_a_score_that_came_too_late_is_not_computed_in_vain(tmp_path: Path) -> None:
+    """Three of three are needed and one takes longer than scoring is open: its author offers the same once more."""
+    slow = {2: FakeWorker(tmp_path / "logs", delay_s=7.0)}
+    async with memory_testnet(tmp_path, running=[0, 1, 2], trainers=1, workers=slow, money=True) as testnet:
+        await testnet.wait(lambda node: any(each.report is not None for each in settled(node)))
+        happened = [ledger_event(stored.event) for stored in testnet.nodes[0].parts.store.events(from_height=1)]
+        offers = [event for event in happened if isinstance(event, CheckpointSubmitted)]
+        assert [(offer.checkpoint, offer.retry) for offer in offers[:2]] == [
+            (offers[0].checkpoint, False),
+            (offers[0].checkpoint, True),
+        ]
+        starts = [event for event in happened if isinstance(event, ScoringStarted)]
+        assert starts[0] == starts[1]
+        bonds = [event.returned for event in happened if isinstance(event, BondSettled)]
+        assert bonds[:2] == [True, True]
 
 
 async def test_three_of_four_nodes_go_on_without_the_fourth(tmp_path: Path) -> None:

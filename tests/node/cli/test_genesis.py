@@ -293,13 +293,20 @@ def test_without_torch_it_names_the_extra(
 def test_prices_and_rewards_are_what_was_asked_for(tmp_path: Path, prepared: list[Prepare]) -> None:
     made = homes(tmp_path, "authority+trainer", "authority+trainer")
     words = {"allocation": 70, "pool": 500, "bond": 6, "score-deposit": 5, "private-deposit": 4, "fee": 3}
-    words |= {"fee-per-byte": 2, "reward-per-qn": 11, "reward-scorers": 12, "reward-voters": 13, "reward-decay": 14}
+    words |= {
+        "fee-per-byte": 2,
+        "account-price": 1,
+        "reward-per-qn": 11,
+        "reward-scorers": 12,
+        "reward-voters": 13,
+        "reward-decay": 14,
+    }
     words |= {"noise": 15, "quarantine-voters-min": 9, "open-registrations-max": 8}
     genesis(tmp_path, made, *(word for name, value in words.items() for word in (f"--{name}", str(value))))
     ledger = made[0].genesis().ledger
     assert {allocation.amount for allocation in ledger.allocations} == {70}
     assert [pool.amount for pool in ledger.pools] == [500]
-    assert ledger.parameters.economy == Economy(6, 5, 4, 3, 2)
+    assert ledger.parameters.economy == Economy(6, 5, 4, 3, 2, 1)
     assert (ledger.parameters.quarantine_voters_min, ledger.parameters.open_registrations_max) == (9, 8)
     assert ledger.tasks[0].rewards == Rewards(per_qn=11, noise_micro=15, decay_micro=14, scorers=12, voters=13)
 

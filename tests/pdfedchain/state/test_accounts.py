@@ -106,3 +106,15 @@ def test_open_registration_has_room_for_a_bounded_number_that_nobody_admitted() 
     world.block((world.authorities[0], Admit(STRANGER.address)), (world.authorities[1], registration("authority")))
     world.block((STRANGER, registration("stranger")))
     assert world.view.totals.open_registrations == 2
+
+
+def test_a_transfer_that_makes_an_account_burns_its_price() -> None:
+    world = World(parameters=replace(PARAMETERS, economy=Economy(account_price=300)))
+    world.block((TRAINER, Transfer(STRANGER.address, 100)))
+    assert [world.view.account(key.address).balance for key in (TRAINER, STRANGER)] == [600, 100]
+    assert world.view.totals.burned == 300
+    world.block((TRAINER, Transfer(STRANGER.address, 100)), (VOTER, Transfer(TRAINER.address, 1_000)))
+    assert [world.view.account(key.address).balance for key in (TRAINER, STRANGER)] == [1_500, 200]
+    assert world.view.totals.burned == 300
+    with pytest.raises(InvalidBlock, match="account-price"):
+        world.block((STRANGER, Transfer(key_of("nobody").address, 100)))

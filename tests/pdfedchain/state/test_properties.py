@@ -50,7 +50,7 @@ COSTLY = replace(
     open_registration=True,
     open_registrations_max=1,
     quarantine_voters_min=2,
-    economy=Economy(submission_bond=101, score_deposit=13, private_deposit=11, fee=2, fee_per_byte=0),
+    economy=Economy(submission_bond=101, score_deposit=13, private_deposit=11, fee=2, account_price=3),
 )
 PAYING = replace(TASK, rewards=Rewards(per_qn=1_009, noise_micro=100, decay_micro=333_333, scorers=97, voters=43))
 AMOUNT, POOL, AUTHORITIES = 1_000, 5_003, 3
