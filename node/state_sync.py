@@ -13,9 +13,9 @@ begins with genesis and pulls blocks (`node.sync`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -65,10 +65,18 @@ class SnapshotServer:
 
     Args:
         interval: blocks between one snapshot and the next.
+        in_thread: runs what may take long, away from the event loop; tests on a virtual clock have no threads.
     """
 
-    def __init__(self, store: Store, *, interval: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        interval: int,
+        in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] = trio.to_thread.run_sync,
+    ) -> None:
         self._store = store
+        self._in_thread = in_thread
         self._interval = interval
         self._snapshots: list[Snapshot] = []
         self._clients = 0
@@ -93,7 +101,7 @@ class SnapshotServer:
                 request = decode(SnapshotRequest, frame, size_bytes_max=SNAPSHOT_REQUEST_SIZE_BYTES_MAX)
                 for answer in await self._answers(request):
                     with trio.move_on_after(_CLIENT_TIMEOUT_S) as sending:
-                        await stream.send_frame(await trio.to_thread.run_sync(answer))
+                        await stream.send_frame(await self._in_thread(answer))
                     if sending.cancelled_caught:
                         return
         finally:
@@ -109,7 +117,7 @@ class SnapshotServer:
                 answers += [
                     _chunk(snapshot, index)
                     for index in range(request.first, request.first + request.count)
-                    if index < await trio.to_thread.run_sync(snapshot.chunks)
+                    if index < await self._in_thread(snapshot.chunks)
                 ]
         elif snapshot is not None:
             answers += [snapshot.manifest, *(_fixed(block) for block in snapshot.blocks())]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -29,6 +30,18 @@ from tests.pdfedchain.chain_world import Maker, words_genesis
 from tests.pdfedchain.ledger_world import START_MS
 
 LATER_MS = START_MS + 3_600_000
+
+
+async def inline(work: Callable[[], Any]) -> Any:
+    """A virtual clock does not wait for threads."""
+    await trio.lowlevel.checkpoint()
+    return work()
+
+
+def server_of(store: MemoryStore, interval: int = 1) -> SnapshotServer:
+    server = SnapshotServer(store, interval=interval, in_thread=inline)
+    server.committed()
+    return server
 
 
 class World:
@@ -61,9 +74,7 @@ class World:
         return host
 
     def server(self, interval: int = 1) -> SnapshotServer:
-        server = SnapshotServer(self.store, interval=interval)
-        server.committed()
-        return server
+        return server_of(self.store, interval)
 
     async def join(self) -> int | None:
         """Sync into ``joined`` from everybody there is."""
@@ -171,9 +182,7 @@ async def test_who_has_nothing_is_asked_again_for_a_while(autojump_clock: trio.t
     async with world() as here:
         empty = MemoryStore()
         empty.initialise(here.maker.genesis, here.store.state())
-        server = SnapshotServer(empty, interval=1)
-        server.committed()
-        await here.host(server.handle)
+        await here.host(server_of(empty).handle)
         await here.host()  # does not speak the protocol
         here.addresses.append("/memory/nobody/p2p/" + here.addresses[0].rpartition("/")[2])
         assert await here.join() is None
@@ -198,9 +207,7 @@ async def test_two_proven_histories_are_not_chosen_from() -> None:
             other.commit(*twin.advance(b"key%d=" % i + bytes(200_000)))
         for word in (b"@authority1 authority5", b"a=2"):
             other.commit(*twin.advance(word))
-        server = SnapshotServer(other, interval=1)
-        server.committed()
-        await here.host(server.handle)
+        await here.host(server_of(other).handle)
         with pytest.raises(StateError, match="two different blocks at height 22"):
             await here.join()
         assert here.joined.genesis() is None

@@ -369,6 +369,7 @@ async def follower(tmp_path: Path) -> AsyncIterator[tuple[Driver, Replica]]:
         Activity(tmp_path / "activity.json"),
         on_commit=lambda final: None,
         on_behind=lambda peer_id, height: None,
+        on_evidence=lambda evidence: None,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
