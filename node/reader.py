@@ -24,6 +24,7 @@ from pdfedchain.state.view import (
     TASK_PREFIX,
     TASK_RECORD_PREFIX,
     TOTALS_KEY,
+    LedgerView,
     ballot_prefix,
 )
 from pdfedchain.store.interface import Store
@@ -100,6 +101,10 @@ class ChainReader:
     def height(self) -> int:
         """Of the last final block."""
         return self.store.height()
+
+    def view(self) -> LedgerView:
+        """Everything else that the newest state says; reads the whole state into memory."""
+        return LedgerView(self.store.state())
 
     def tasks(self) -> dict[Hash, TaskSpec]:
         """All tasks by hash."""

@@ -68,6 +68,8 @@ COMMANDS: Final[dict[str, Command]] = {
     "blocks": Command("blocks", "the last blocks"),
     "checkpoints": Command("checkpoints", "submitted checkpoints and their scores"),
     "participants": Command("participants", "registered participants"),
+    "proposals": Command("proposals", "authorities, proposed changes of the rules, and what is scheduled"),
+    "tx": Command("tx", "sign a transaction and send it through the running node"),
     "provenance": Command("provenance", "the lineage of a checkpoint"),
     "export": Command("export", "write a checkpoint as a diffusers folder"),
     "weights": Command("weights", "list stored weights, keep some, delete what nothing needs"),

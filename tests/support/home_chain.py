@@ -1,5 +1,6 @@
 """A home directory with a real chain of one authority in it, made without a network and without torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from node.config import NodeRole
@@ -79,13 +80,18 @@ class HomeChain:
 
     def block(self, *payloads: Payload, later_ms: int = 0) -> None:
         """Make the next block with these transactions and whatever can be settled; so much later than it could be."""
-        position, nonce = self.position, self.view.account(self.key.address).nonce
+        nonce = self.view.account(self.key.address).nonce
         candidates = []
         for payload in payloads:
             ordered = not isinstance(payload, WithoutNonce)
             transaction = Transaction("home", self.key.address, nonce if ordered else 0, payload)
             candidates.append(encode(transaction.sign(self.key)))
             nonce += ordered
+        self.include(candidates, later_ms=later_ms)
+
+    def include(self, candidates: Sequence[bytes], *, later_ms: int = 0) -> None:
+        """The same with transactions that are signed already."""
+        position = self.position
         block, execution = build_block(
             self.ledger,
             position,
@@ -94,7 +100,7 @@ class HomeChain:
             proposer=self.key.address,
             candidates=candidates,
         )
-        assert len(block.body.transactions) == len(payloads), "every transaction finds its place"
+        assert len(block.body.transactions) == len(candidates), "every transaction finds its place"
         final = certified(block, position.authorities, [self.key])
         self.store.commit(final, execution)
         self.position = position_after(self.ledger, self.genesis, final, execution)
