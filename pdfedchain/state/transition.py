@@ -5,8 +5,8 @@ A block is executed in four steps.
 1. *The rules.* The proposer's contribution is mixed into the beacon, authority sets move on, what was approved takes
    effect.
 2. *What time brings.* Held checkpoints get their seed; submissions nobody could fetch are rejected, and so are those
-   without agreement at their deadline; windows of private ballots turn, are counted and
-   rewarded; deposits of ballots that stayed sealed are burned. No transaction can forestall this.
+   without agreement at their deadline; windows of private ballots turn, and what is in them is counted and rewarded;
+   deposits of ballots that stayed sealed are burned. No transaction can forestall this.
 3. *Settlements.* The checkpoints listed by the proposer are settled as the state before the block says.
 4. *Transactions*, in order; each must succeed.
 
