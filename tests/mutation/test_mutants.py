@@ -23,6 +23,13 @@ def test_every_named_test_exists() -> None:
     assert missing == []
 
 
+def test_the_guide_lists_every_bug_with_its_test() -> None:
+    guide = (ROOT / "docs" / "testing-consensus.md").read_text()
+    rows = [f"| {mutant.name} | `{mutant.test.rpartition('::')[2]}` |" for mutant in MUTANTS]
+    assert [row for row in rows if row not in guide] == []
+    assert f"plants {len(MUTANTS)} bugs" in guide
+
+
 def test_no_two_bugs_are_the_same() -> None:
     assert len({(mutant.path, mutant.old, mutant.new) for mutant in MUTANTS}) == len(MUTANTS)
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)

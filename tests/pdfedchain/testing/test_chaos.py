@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 
 from pdfedchain.consensus.rules import Rule
-from pdfedchain.testing import chaos, replay
+from pdfedchain.testing import replay
 from pdfedchain.testing.chaos import HEIGHTS_AFTER, Outcome, run_chaos, run_overload
 from pdfedchain.testing.invariants import InvariantBroken
 
-SEEDS = {1: 10, 2: 20, 3: 20, 4: 120, 7: 40}
+SEEDS = {1: 10, 2: 20, 3: 20, 4: 120, 7: 30}
 #: What the seeds above must have brought about, beside each branch of the algorithm.
 SEEN = (
     "Evidence",
@@ -43,7 +43,7 @@ def test_every_branch_of_the_algorithm_is_taken_by_some_seed(outcomes: dict[int,
     assert [name for name in SEEN if not counts[name]] == []
 
 
-@pytest.mark.parametrize(("size", "seeds"), [(2, 10), (4, 40), (7, 10)])
+@pytest.mark.parametrize(("size", "seeds"), [(2, 10), (4, 40), (7, 8)])
 def test_more_than_f_liars_stall_and_never_fork(size: int, seeds: int) -> None:
     outcomes = [run_overload(seed, size) for seed in range(seeds)]
     assert all(outcome.height >= outcome.height_in_chaos + HEIGHTS_AFTER for outcome in outcomes)
@@ -64,12 +64,9 @@ def test_a_failing_seed_says_how_to_see_it_again() -> None:
     assert failed.value.__notes__[0].endswith("--seed 17 --size 4 --overload")
 
 
-def test_a_replay_says_what_happened(
-    outcomes: dict[int, list[Outcome]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_replay_says_what_happened(outcomes: dict[int, list[Outcome]], capsys: pytest.CaptureFixture[str]) -> None:
     assert replay.main(["--seed", "5", "--size", "4", "--trace"]) == 0
     printed = capsys.readouterr().out
     assert f"audit {outcomes[4][5].audit}" in printed
     assert "arrive" in printed
-    monkeypatch.setattr(chaos, "LIMIT_MS", 1)
     assert replay.main(["--seed", "5", "--size", "4", "--overload"]) == 0

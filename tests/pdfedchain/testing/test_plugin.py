@@ -70,6 +70,12 @@ def test_the_application_can_be_ones_own(project: pytest.Pytester) -> None:
     project.runpytest_subprocess("-p", PLUGIN).assert_outcomes(passed=1)
 
 
+def test_the_guide_tells_the_truth(project: pytest.Pytester) -> None:
+    guide = (ROOT / "docs" / "testing-consensus.md").read_text()
+    project.makepyfile(guide.split("```python\n")[1].partition("```")[0])
+    project.runpytest_subprocess("-p", PLUGIN).assert_outcomes(passed=2)
+
+
 def test_pytest_loads_it_on_install_and_only_once() -> None:
     # Named as its module is, so that "-p" and the entry point are the same plugin to pytest.
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
