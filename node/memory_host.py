@@ -88,8 +88,10 @@ class MemoryHost:
         """Whether connections with a peer are refused now."""
         return trio.current_time() < self._banned_until.get(peer_id, 0.0)
 
-    async def connect(self, address: str) -> str:
-        await trio.lowlevel.checkpoint()
+    def learn(self, address: str) -> None:
+        self._check_address(address)
+
+    def _check_address(self, address: str) -> tuple[str, str]:
         base, separator, peer_id = address.partition("/p2p/")
         try:
             check_peer_id(peer_id)
@@ -99,6 +101,11 @@ class MemoryHost:
             raise InvalidAddress(address, "only /memory/ is spoken here")
         if peer_id == self._peer_id:
             raise InvalidAddress(address, "it is our own")
+        return base, peer_id
+
+    async def connect(self, address: str) -> str:
+        await trio.lowlevel.checkpoint()
+        base, peer_id = self._check_address(address)
         other = self._network.hosts.get(base)
         if other is None:
             raise DialFailed(address, "nobody listens there")
@@ -150,7 +157,7 @@ class MemoryHost:
     def set_stream_handler(self, protocol: str, handler: StreamHandler) -> None:
         self._handlers[protocol] = handler
 
-    async def open_stream(self, peer_id: str, protocol: str) -> MemoryStream:
+    async def open_stream(self, peer_id: str, protocol: str, *, bulk: bool = False) -> MemoryStream:
         await trio.lowlevel.checkpoint()
         other = self._network.find(peer_id)
         if peer_id not in self._streams or other is None:

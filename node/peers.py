@@ -22,6 +22,7 @@ What this is not: discovery. Nobody is dialled who is not on the list.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from collections import Counter
@@ -174,6 +175,8 @@ class Peers:
         peer_id = address.rpartition("/p2p/")[2]
         if peer_id == self._host.peer_id:
             return
+        with contextlib.suppress(InvalidAddress):
+            self._host.learn(address)  # also of a peer that dials us first
         backoff_s = self._settings.backoff_first_s
         while True:
             while peer_id in self._channels:

@@ -5,6 +5,7 @@ Every figure is taken between real processes on loopback, with hashing and writi
 * the rate, beside that of a bare stream over the same transport (no hashes, no disk), the two measured in turns;
 * the rate beside that of py-libp2p's own Bitswap, from memory to memory;
 * the rate from three sources, beside that from one, in turns;
+* how long a frame of the size of a vote takes there and back while a folder comes, over a connection of its own or not;
 * the memory that a fetch takes at most, above what the process held before it;
 * after a process was killed in the middle: how many verified blocks its successor fetched again.
 
@@ -129,6 +130,7 @@ def bench_transfer(sizes_bytes: tuple[int, ...], rounds: int) -> list[Figure]:
             count = rounds if size_bytes == smallest else max(1, rounds // 2)
             figures += _beside_bare(bench, client, servers[0], cids[size_bytes], size_bytes, count)
         figures += _from_three(bench, client, servers, cids[smallest], smallest, rounds)
+        figures += _votes_beside(bench, client, servers[0], cids[sizes_bytes[-1]])
         figures += _after_kill(bench, servers[0], cids[sizes_bytes[-1]])
         ours = figures[0].value
         figures += _beside_bitswap(bench, smallest, ours)
@@ -179,6 +181,22 @@ def _from_three(
         threes.append(size_bytes / bench.fetch(client, servers, cid)["wall_s"] / _MB)
     one, three = median(ones), median(threes)
     return [Figure("three sources", three, "MB/s", f"{one:.0f} MB/s from one", three / one)]
+
+
+def _votes_beside(bench: _Bench, client: _Process, server: _Process, cid: str) -> list[Figure]:
+    """Round trips of small frames, alone and while a folder comes over the same connection or over one of its own."""
+    alone = client.ask("trips", address=server.address)["trips_ms"]
+    trips = {}
+    for together in (False, True):
+        with bench.new_store() as store:
+            done = client.ask("fetch", cid=cid, store=store, addresses=[server.address], votes=True, together=together)
+        trips[together] = done["trips_ms"]
+    found = []
+    for name, share in (("median", 0.5), ("99th percentile", 0.99)):
+        apart, same, calm = (values[int(share * (len(values) - 1))] for values in (trips[False], trips[True], alone))
+        reference = f"{same:.1f} ms on the same connection, {calm:.1f} ms without the fetch"
+        found.append(Figure(f"small frame there and back during a fetch, {name}", apart, "ms", reference, apart / same))
+    return found
 
 
 def _after_kill(bench: _Bench, server: _Process, cid: str) -> list[Figure]:

@@ -29,11 +29,14 @@ from pdfedchain.ids import cid_text, parse_cid
 __all__ = ["main"]
 
 BARE: Final = "/pdfed/bench/bare/1"
+ECHO: Final = "/pdfed/bench/echo/1"
 
 #: A write that fills one yamux frame inside one noise message.
 _WRITE_SIZE_BYTES: Final = 65_507
 _READ_SIZE_BYTES: Final = 262_144
 _FOLDER_SIZE_BYTES_MAX: Final = 2**40
+_VOTE_SIZE_BYTES: Final = 200
+_VOTE_PAUSE_S: Final = 0.005
 
 Command = dict[str, Any]
 Operation = Callable[[Command], Awaitable[Command]]
@@ -51,6 +54,7 @@ async def _node(seed: bytes, directory: Path) -> None:
     async with open_host(seed) as host:
         WeightsServer(store).attach(host)
         host.set_stream_handler(BARE, _send)
+        host.set_stream_handler(ECHO, _echo)
 
         async def do(command: Command) -> Command:
             return await _OPERATIONS[command["do"]](host, store, command)
@@ -121,14 +125,21 @@ async def _fetch(host: Libp2pHost, store: WeightsStore, command: Command) -> Com
             told = progress.blocks
             _say({"blocks": progress.blocks, "blocks_known": progress.blocks_known})
 
+    carrier = _Together(host) if command.get("together") else host
+    trips_ms: list[float] = []
     gc.collect()
     idle_size_bytes = _reset_peak()
-    started = time.perf_counter()
-    report = await fetch(
-        host, target, parse_cid(command["cid"]), peers, size_bytes_max=_FOLDER_SIZE_BYTES_MAX, on_progress=tell
-    )
-    wall_s = time.perf_counter() - started
+    async with trio.open_nursery() as nursery:
+        if command.get("votes"):
+            nursery.start_soon(_measure_trips, host, peers[0], trips_ms)
+        started = time.perf_counter()
+        report = await fetch(
+            carrier, target, parse_cid(command["cid"]), peers, size_bytes_max=_FOLDER_SIZE_BYTES_MAX, on_progress=tell
+        )
+        wall_s = time.perf_counter() - started
+        nursery.cancel_scope.cancel()
     return {
+        "trips_ms": sorted(trips_ms),
         "wall_s": wall_s,
         "fetched_blocks": report.fetched_blocks,
         "blocks": report.progress.blocks,
@@ -137,7 +148,43 @@ async def _fetch(host: Libp2pHost, store: WeightsStore, command: Command) -> Com
     }
 
 
-_OPERATIONS: Final = {"connect": _connect, "add": _add, "bare": _bare, "fetch": _fetch}
+class _Together:
+    """A host that carries bulk over the first connection, as if it knew no other way."""
+
+    def __init__(self, host: Libp2pHost) -> None:
+        self._host = host
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+    async def open_stream(self, peer_id: str, protocol: str, *, bulk: bool = False) -> Stream:
+        return await self._host.open_stream(peer_id, protocol)
+
+
+async def _measure_trips(host: Libp2pHost, peer_id: str, trips_ms: list[float]) -> None:
+    """Send what has the size of a vote there and back, all the time."""
+    async with await host.open_stream(peer_id, ECHO) as stream:
+        while True:
+            started = time.perf_counter()
+            await stream.send_frame(bytes(_VOTE_SIZE_BYTES))
+            await stream.receive_frame(_VOTE_SIZE_BYTES)
+            trips_ms.append((time.perf_counter() - started) * 1_000)
+            await trio.sleep(_VOTE_PAUSE_S)
+
+
+async def _trips(host: Libp2pHost, store: WeightsStore, command: Command) -> Command:
+    trips_ms: list[float] = []
+    with trio.move_on_after(2.0):
+        await _measure_trips(host, command["address"].rpartition("/")[2], trips_ms)
+    return {"trips_ms": sorted(trips_ms)}
+
+
+async def _echo(stream: Stream) -> None:
+    while True:
+        await stream.send_frame(await stream.receive_frame(_VOTE_SIZE_BYTES))
+
+
+_OPERATIONS: Final = {"connect": _connect, "add": _add, "bare": _bare, "fetch": _fetch, "trips": _trips}
 
 
 async def _send(stream: Stream) -> None:

@@ -270,6 +270,14 @@ class Host(Protocol):
         """
         ...
 
+    def learn(self, address: str) -> None:
+        """Remember where a peer listens, without connecting.
+
+        Raises:
+            InvalidAddress: not a multiaddress with a peer id, or our own.
+        """
+        ...
+
     def connected_peers(self) -> frozenset[str]:
         """Peers with a live connection."""
         ...
@@ -290,8 +298,12 @@ class Host(Protocol):
         """Be told when a peer breaks the rules in gossip or in a stream handler."""
         ...
 
-    async def open_stream(self, peer_id: str, protocol: str) -> Stream:
+    async def open_stream(self, peer_id: str, protocol: str, *, bulk: bool = False) -> Stream:
         """A new stream to a connected peer.
+
+        Args:
+            bulk: much will go over it, and nothing else is to wait for that. It takes a connection of its own where the
+                peer's address is known and it accepts one.
 
         Raises:
             NotConnected: connect first.

@@ -18,6 +18,7 @@ from libp2p.exceptions import BaseLibp2pError
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
@@ -52,6 +53,9 @@ _WINDOW_SIZE_BYTES: Final = 2_097_152
 
 #: Room is reported in steps of half the first window.
 _ROOM_STEP_SIZE_BYTES: Final = DEFAULT_WINDOW_SIZE // 2
+
+#: A peer that could not be dialled for bulk gets bulk over its first connection for so long.
+_BULK_AGAIN_S: Final = 60.0
 
 _BROKEN: Final = (BaseLibp2pError, OSError, trio.ClosedResourceError, trio.BrokenResourceError)
 
@@ -145,6 +149,8 @@ class Libp2pHost:
         self._limits = limits
         self._fault_listener: FaultListener | None = None
         self._dialling: dict[str, trio.Lock] = {}
+        self._addresses: dict[str, Multiaddr] = {}
+        self._bulk_failed_at: dict[str, float] = {}
         self.swarm, self._tcp = new_swarm(seed, limits, self.counters)
         self.basic = BasicHost(self.swarm, disable_identify_address_discovery=True)
         self.pubsub, self._router = new_gossip(
@@ -191,15 +197,14 @@ class Libp2pHost:
     def set_fault_listener(self, listener: FaultListener) -> None:
         self._fault_listener = listener
 
+    def learn(self, address: str) -> None:
+        maddr, identity = self._parse_peer(address)
+        self._addresses[str(identity)] = maddr
+
     async def connect(self, address: str) -> str:
-        maddr = _parse(address)
-        try:
-            peer_id = str(maddr.value_for_protocol("p2p"))
-            identity = ID.from_base58(peer_id)
-        except Exception as error:
-            raise InvalidAddress(address, "it names no peer id") from error
-        if peer_id == self._peer_id:
-            raise InvalidAddress(address, "it is our own")
+        maddr, identity = self._parse_peer(address)
+        peer_id = str(identity)
+        self._addresses[peer_id] = maddr
         async with self._dialling.setdefault(peer_id, trio.Lock()):
             if peer_id in self.connected_peers():
                 return peer_id
@@ -211,6 +216,16 @@ class Libp2pHost:
                 except _BROKEN as error:
                     failure = _reason(error)
             raise DialFailed(address, failure)
+
+    def _parse_peer(self, address: str) -> tuple[Multiaddr, ID]:
+        maddr = _parse(address)
+        try:
+            identity = ID.from_base58(str(maddr.value_for_protocol("p2p")))
+        except Exception as error:
+            raise InvalidAddress(address, "it names no peer id") from error
+        if str(identity) == self._peer_id:
+            raise InvalidAddress(address, "it is our own")
+        return maddr, identity
 
     def connected_peers(self) -> frozenset[str]:
         return self.swarm.live_peers()
@@ -228,19 +243,59 @@ class Libp2pHost:
 
         self.basic.set_stream_handler(protocol, handle)
 
-    async def open_stream(self, peer_id: str, protocol: str) -> Libp2pStream:
+    async def open_stream(self, peer_id: str, protocol: str, *, bulk: bool = False) -> Libp2pStream:
         if peer_id not in self.connected_peers():
             raise NotConnected(peer_id)
         failure = "no answer in time"
+        connection = await self._bulk_connection(peer_id) if bulk else None
         with trio.move_on_after(self._limits.open_stream_timeout_s):
             try:
+                if connection is not None:
+                    return await self._open_on(connection, protocol)
                 net = await self.basic.new_stream(ID.from_base58(peer_id), [protocol])
                 return Libp2pStream(net, protocol)
             except _BROKEN as error:
                 failure = _reason(error)
+        if connection is not None:
+            # Perhaps it is dead and nobody was told: the next attempt goes over the first connection.
+            self._bulk_failed_at[peer_id] = trio.current_time()
+            await self.swarm.bulk.drop(ID.from_base58(peer_id))
         if peer_id not in self.connected_peers():
             raise NotConnected(peer_id)
         raise ProtocolRefused(peer_id, protocol, failure)
+
+    async def _open_on(self, connection: Any, protocol: str) -> Libp2pStream:
+        """Open a stream on a connection that libp2p would not choose."""
+        net = await connection.new_stream()
+        agreed = False
+        try:
+            await self.basic.multiselect_client.select_one_of([protocol], MultiselectCommunicator(net))
+            agreed = True
+        finally:
+            if not agreed:
+                with trio.CancelScope(shield=True):
+                    await net.reset()
+        net.set_protocol(protocol)
+        return Libp2pStream(net, protocol)
+
+    async def _bulk_connection(self, peer_id: str) -> Any | None:
+        """A connection for bulk with a peer; None where there is none to be had now."""
+        identity = ID.from_base58(peer_id)
+        async with self._dialling.setdefault(peer_id, trio.Lock()):
+            if existing := self.swarm.bulk.of(identity):
+                return existing[0]
+            address = self._addresses.get(peer_id)
+            failed_at = self._bulk_failed_at.get(peer_id, -_BULK_AGAIN_S)
+            if address is None or trio.current_time() - failed_at < _BULK_AGAIN_S:
+                return None
+            with trio.move_on_after(self._limits.dial_timeout_s):
+                try:
+                    return await self.swarm.bulk.dial(address, identity)
+                except _BROKEN as error:
+                    log.debug("no connection for bulk with %s: %s", peer_id, _reason(error))
+            self.counters["bulk_dials_failed"] += 1
+            self._bulk_failed_at[peer_id] = trio.current_time()
+            return None
 
     async def subscribe(self, topic: str, accept: Accept) -> None:
         await self.pubsub.take_part(topic, accept)

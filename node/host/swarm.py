@@ -38,12 +38,12 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
-from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 from libp2p.utils.multiaddr_utils import extract_ip_from_multiaddr, multiaddr_from_socket
 from multiaddr import Multiaddr
 
+from node.host.bulk import BulkConnections
 from node.host.interface import HostLimits
 from node.host.mends import GuardedManager, guarded
 from node.host.yamux import QueuedYamux, YamuxOnly
@@ -144,6 +144,7 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         self._limits = limits
         self._banned_until: dict[str, float] = {}
         self._streams_inbound: Counter[str] = Counter()
+        self.bulk = BulkConnections(self, counters)
         super().__init__(*args, **options)
         self.auto_connector = NoAutoConnector()
         self._inbound_limiter.total_tokens = limits.connections_inbound_max
@@ -193,7 +194,29 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
             with trio.CancelScope(shield=True):
                 await muxed_conn.secured_conn.close()
             raise SwarmException(f"{peer_id} is banned")
+        if muxed_conn.is_bulk:
+            return await self.bulk.add(muxed_conn, direction)
         return await super().add_conn(muxed_conn, direction)
+
+    def remove_conn(self, swarm_conn: Any) -> None:
+        """Forget a connection that has ended."""
+        if swarm_conn.muxed_conn.is_bulk:
+            self.bulk.remove(swarm_conn)
+        else:
+            super().remove_conn(swarm_conn)
+
+    async def notify_disconnected(self, conn: Any) -> None:
+        """Tell gossip that a peer has gone; the end of a connection for bulk does not mean that."""
+        if not conn.muxed_conn.is_bulk:
+            peer_id = conn.muxed_conn.peer_id
+            if not self.get_connections(peer_id):
+                await self.bulk.drop(peer_id)
+            await super().notify_disconnected(conn)
+
+    async def close(self) -> None:
+        """Close everything."""
+        await self.bulk.drop_all()
+        await super().close()
 
     async def dial(self, address: Multiaddr, peer_id: ID) -> None:
         """One attempt at one address."""
@@ -211,7 +234,7 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
     async def drop_peer(self, peer_id: ID) -> None:
         """Close all connections to a peer; a peer that does not read is not waited for."""
         async with trio.open_nursery() as nursery:
-            for connection in self.get_connections(peer_id):
+            for connection in (*self.get_connections(peer_id), *self.bulk.of(peer_id)):
                 nursery.start_soon(self._drop, connection)
 
     async def _drop(self, connection: Any) -> None:
@@ -233,7 +256,7 @@ def new_swarm(seed: bytes, limits: HostLimits, counters: Counter[str]) -> tuple[
         secure_transports_by_protocol={NOISE: NoiseTransport(key_pair, create_noise_key_pair().private_key)},
         muxer_transports_by_protocol={},
     )
-    upgrader.muxer_multistream = YamuxOnly({YAMUX: QueuedYamux})
+    upgrader.muxer_multistream = YamuxOnly()
     peerstore = PeerStore()
     peerstore.add_key_pair(peer_id, key_pair)
     tcp = ExclusiveTcp()

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections import deque
+from contextvars import ContextVar
 from typing import Any, Final, cast
 
 import trio
@@ -37,11 +38,13 @@ from libp2p.stream_muxer.yamux.yamux import (
 )
 
 __all__ = [
+    "BULK_PROTOCOL_ID",
     "DATA_SIZE_BYTES_MAX",
     "DEFAULT_WINDOW_SIZE",
     "QueuedYamux",
     "WindowWatch",
     "YamuxOnly",
+    "dialling_bulk",
     "grant_room",
     "take_arrived",
     "write_now",
@@ -68,9 +71,21 @@ _WINDOW_LOOK_S: Final = 0.25
 
 _HEADER: Final = struct.Struct("!BBHII")
 
+#: Yamux by another name: the same frames, for bulk.
+BULK_PROTOCOL_ID: Final = "/pdfed/bulk/yamux/1.0.0"
+
+#: Set in the task that dials a connection for bulk; libp2p hands no such wish from the dial to the negotiation.
+dialling_bulk: Final[ContextVar[bool]] = ContextVar("dialling_bulk", default=False)
+
 
 class QueuedYamux(Yamux):  # type: ignore[misc]
-    """A yamux connection whose frames are written by one task."""
+    """A yamux connection whose frames are written by one task.
+
+    Attributes:
+        is_bulk: it carries bulk only.
+    """
+
+    is_bulk = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -238,11 +253,19 @@ def grant_room(stream: YamuxStream, size_bytes: int) -> None:
 
 
 class YamuxOnly(MuxerMultistream):  # type: ignore[misc]
-    """Agrees on yamux and nothing else, and uses `QueuedYamux`."""
+    """Agrees on yamux and nothing else, and uses `QueuedYamux`.
+
+    Yamux goes by two names here. Who dials by the second one says that this connection carries bulk (`node.host.bulk`).
+    """
+
+    def __init__(self) -> None:
+        super().__init__({PROTOCOL_ID: QueuedYamux, BULK_PROTOCOL_ID: QueuedYamux})
+        self._for_bulk = MuxerMultistream({BULK_PROTOCOL_ID: QueuedYamux})
 
     async def new_conn(self, conn: Any, peer_id: Any) -> Any:
         """A yamux connection over a secured one."""
-        protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
-        assert protocol == PROTOCOL_ID
+        offer = self._for_bulk if conn.is_initiator and dialling_bulk.get() else self
+        protocol, _ = await offer._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
         muxed = QueuedYamux(conn, peer_id, is_initiator=conn.is_initiator)
+        muxed.is_bulk = protocol == BULK_PROTOCOL_ID
         return self._annotate_connection(muxed, conn, protocol)

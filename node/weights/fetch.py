@@ -237,7 +237,7 @@ class _Fetch:
             request = await self._next_request(peer_id)
             try:
                 with _patience(self._stall_timeout_s):
-                    stream = await self._host.open_stream(peer_id, PROTOCOL)
+                    stream = await self._host.open_stream(peer_id, PROTOCOL, bulk=True)
                 await self._converse(peer_id, stream, request)
             except _PeerFailed as error:
                 return self._drop(peer_id, error.kind, str(error))

@@ -11,6 +11,8 @@ def test_every_figure_is_there_and_a_killed_fetch_goes_on_where_it_was() -> None
         "24 MB folder",
         "24 MB folder, memory",
         "three sources",
+        "small frame there and back during a fetch, median",
+        "small frame there and back during a fetch, 99th percentile",
         "fetched again after a kill",
         "beside py-libp2p's bare stream",
         "beside py-libp2p's Bitswap",
