@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from pdfedchain.codec import canonical
-from pdfedchain.crypto.merkle import EMPTY_ROOT, StateTree, _Branch, _branch_hash, _grow, _hash, _items, _Leaf, _Node
-from pdfedchain.crypto.merkle import _path as path_of
+from pdfedchain.crypto.merkle import StateTree
+from pdfedchain.crypto.nodes import Node, branch_hash, grow, is_branch, new_leaf, node_items, path_of, root_of
 from pdfedchain.errors import InvalidProof
 from pdfedchain.ids import Hash, Range
 
@@ -57,19 +57,21 @@ class CutTree:
     def __init__(self, tree: StateTree, *, size_bytes_max: int) -> None:
         _, cut = _cut(tree._root, 0, size_bytes_max)
         self._nodes = [node for _, node in cut]
-        self.parts = tuple(TreePart(depth, _hash(node)) for depth, node in cut)
+        self.parts = tuple(TreePart(depth, root_of(node)) for depth, node in cut)
 
     def items(self, index: int) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values of one part, in order of their paths."""
-        return _items(self._nodes[index])
+        return node_items(self._nodes[index])
 
 
-def _cut(node: _Node, depth: int, size_bytes_max: int) -> tuple[int, list[tuple[int, _Node]]]:
+def _cut(node: Node, depth: int, size_bytes_max: int) -> tuple[int, list[tuple[int, Node]]]:
     """Size of a subtree, and its cut with depths."""
-    if not isinstance(node, _Branch):
-        return (0 if node is None else len(node.key) + len(node.value) + _FRAMING_SIZE_BYTES), [(depth, node)]
-    left_size_bytes, left = _cut(node.left, depth + 1, size_bytes_max)
-    right_size_bytes, right = _cut(node.right, depth + 1, size_bytes_max)
+    if node is None:
+        return 0, [(depth, node)]
+    if not is_branch(node):
+        return len(node[1]) + len(node[2]) + _FRAMING_SIZE_BYTES, [(depth, node)]
+    left_size_bytes, left = _cut(node[1], depth + 1, size_bytes_max)
+    right_size_bytes, right = _cut(node[2], depth + 1, size_bytes_max)
     size_bytes = left_size_bytes + right_size_bytes
     return size_bytes, [(depth, node)] if size_bytes <= size_bytes_max else left + right
 
@@ -95,7 +97,7 @@ def check_cut(root: Hash, parts: Sequence[TreePart]) -> tuple[int, ...]:
         stack.append(part)
         while len(stack) > 1 and stack[-1].depth == stack[-2].depth:
             right, left = stack.pop(), stack.pop()
-            stack.append(TreePart(left.depth - 1, _branch_hash(left.root, right.root)))
+            stack.append(TreePart(left.depth - 1, branch_hash(left.root, right.root)))
     if at != 1 << _PATH_BITS:
         raise InvalidProof("the parts do not cover the whole tree")
     if stack[0].root != root:
@@ -112,13 +114,14 @@ def check_part(part: TreePart, start: int, items: Sequence[tuple[bytes, bytes]])
     Raises:
         InvalidProof: they are not.
     """
-    leaves = [(path_of(key), _Leaf(key, value)) for key, value in items]
+    paths = [path_of(key) for key, _ in items]
     end, before = start + (1 << (_PATH_BITS - part.depth)), start - 1
-    for path, leaf in leaves:
+    for path, (key, _) in zip(paths, items, strict=True):
         at = int.from_bytes(path, "big")
         if not before < at < end:
-            raise InvalidProof(f"the key {leaf.key!r} is not in its place")
+            raise InvalidProof(f"the key {key!r} is not in its place")
         before = at
-    found = _hash(_grow(leaves, 0, len(leaves), part.depth)) if leaves else EMPTY_ROOT
+    leaves = [(path, new_leaf(path, *item)) for path, item in zip(paths, items, strict=True)]
+    found = root_of(grow(leaves, 0, len(leaves), part.depth))
     if found != part.root:
         raise InvalidProof(f"{len(leaves)} keys have the root {found.hex()}, expected {part.root.hex()}")

@@ -111,7 +111,7 @@ def test_changes_of_a_large_tree_are_found_without_looking_at_all_of_it(monkeypa
     before = tree_of({b"%d" % i: b"x" for i in range(2_000)})
     looked_at = 0
     after = before.put(b"17", b"y").delete(b"18").put(b"new", b"z")
-    original = merkle._items
+    original = merkle.node_items
 
     def counting(root: object) -> Iterator[tuple[bytes, bytes]]:
         nonlocal looked_at
@@ -119,7 +119,7 @@ def test_changes_of_a_large_tree_are_found_without_looking_at_all_of_it(monkeypa
             looked_at += 1
             yield item
 
-    monkeypatch.setattr(merkle, "_items", counting)
+    monkeypatch.setattr(merkle, "node_items", counting)
     assert dict(after.changes_since(before)) == {b"17": b"y", b"18": None, b"new": b"z"}
     assert 0 < looked_at <= 12
 
