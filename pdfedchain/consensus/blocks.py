@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pdfedchain.application import Application, BlockContext, Execution, Rules, rules_of, versions_of, versions_text
 from pdfedchain.codec import encode
@@ -61,9 +62,15 @@ class Position:
             time_ms=time_ms,
             parent=self.parent,
             proposer=proposer,
-            beacon=tagged_hash("pdfed/beacon/v1", self.parent),
+            beacon=_beacon(self.parent),
             authorities=self.authorities,
         )
+
+
+@lru_cache(maxsize=16)
+def _beacon(parent: Hash) -> Hash:
+    # Asked for with every transaction that is checked.
+    return tagged_hash("pdfed/beacon/v1", parent)
 
 
 def position_at_start(genesis: Genesis, state: StateTree) -> Position:

@@ -142,6 +142,8 @@ def update_node(node: Node, changes: list[Change], low: int, high: int, depth: i
         changes: sorted by path.
         changed: what did change is added to it; if nothing did, the answer is ``node`` itself.
     """
+    if high - low == 1:
+        return _update_one(node, changes[low], depth, changed)
     if node is None or type(node[1]) is bytes:
         return _update_leaf(node, changes[low:high], depth, changed)
     middle = _split(changes, low, high, depth)
@@ -150,12 +152,48 @@ def update_node(node: Node, changes: list[Change], low: int, high: int, depth: i
     right = update_node(old_right, changes, middle, high, depth + 1, changed) if middle < high else old_right
     if left is old_left and right is old_right:
         return node
-    # A lone leaf rises, so that equal contents have equal shapes.
+    return _joined(left, right)
+
+
+def _joined(left: Node, right: Node) -> Node:
+    """What stands above two nodes: a lone leaf rises, so that equal contents have equal shapes."""
     if left is None and not is_branch(right):
         return right
     if right is None and not is_branch(left):
         return left
     return new_branch(left, right)
+
+
+def _update_one(node: Node, change: Change, depth: int, changed: Changed) -> Node:
+    """`update_node` for a single change. Most changes are alone in the lower half of a tree."""
+    path, key, value = change
+    way: list[tuple[Any, Any, Any]] = []
+    at = node
+    while at is not None and type(at[1]) is not bytes:
+        way.append(at)
+        at = at[2] if path[depth >> 3] & 128 >> (depth & 7) else at[1]
+        depth += 1
+    if at is not None and at[1] == key and value is not None:
+        if at[2] == value:
+            return node
+        changed.append((key, value))
+        new = new_leaf(path, key, value)
+    else:
+        new = _update_leaf(at, [change], depth, changed)
+        if new is at:
+            return node
+    for branch in reversed(way):
+        _, left, right = branch
+        depth -= 1
+        if path[depth >> 3] & 128 >> (depth & 7):
+            right = new
+        else:
+            left = new
+        if left is None or right is None:
+            new = _joined(left, right)
+        else:  # `new_branch`, without the call
+            new = sha256(_BRANCH_PREFIX + left[0] + right[0]).digest(), left, right
+    return new
 
 
 def _update_leaf(old: Node, changes: list[Change], depth: int, changed: Changed) -> Node:

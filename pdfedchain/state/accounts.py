@@ -15,7 +15,7 @@ from pdfedchain.errors import InvalidTransaction
 from pdfedchain.ids import Address, Hash
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.view import LedgerView
-from pdfedchain.types.checkpoint import NO_DATA_COMMITMENT
+from pdfedchain.types.checkpoint import NO_DATA_COMMITMENT, Account
 from pdfedchain.types.transaction import (
     CreateTask,
     FundTask,
@@ -33,7 +33,7 @@ def credit(draft: Draft, address: Address, amount: int) -> None:
     """Add units to an account."""
     if amount:
         account = draft.account(address)
-        draft.set_account(address, replace(account, balance=account.balance + amount))
+        draft.set_account(address, Account(account.balance + amount, account.nonce))
 
 
 def debit(draft: Draft, address: Address, amount: int, rule: str) -> None:
@@ -46,7 +46,7 @@ def debit(draft: Draft, address: Address, amount: int, rule: str) -> None:
         account = draft.account(address)
         if amount > account.balance:
             raise InvalidTransaction(rule, f"{amount} is more than the balance of {account.balance}")
-        draft.set_account(address, replace(account, balance=account.balance - amount))
+        draft.set_account(address, Account(account.balance - amount, account.nonce))
 
 
 def add_to_pool(draft: Draft, task: Hash, amount: int) -> None:

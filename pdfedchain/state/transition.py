@@ -15,15 +15,13 @@ A step either succeeds or raises, and whoever called gives the draft up: the tre
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
 
 from pdfedchain.application import BlockContext
-from pdfedchain.codec import decode
 from pdfedchain.crypto import StateTree
 from pdfedchain.errors import InputError, InvalidBlock, InvalidTransaction
 from pdfedchain.ids import Hash
-from pdfedchain.limits import NONCE_AHEAD_MAX, TRANSACTION_SIZE_BYTES_MAX
+from pdfedchain.limits import NONCE_AHEAD_MAX
 from pdfedchain.state import (
     ballots,
     beacon,
@@ -44,7 +42,7 @@ from pdfedchain.state.subjects import subjects_of
 from pdfedchain.state.verified import VerifiedTransactions
 from pdfedchain.state.view import LedgerView
 from pdfedchain.types.block import BlockBody
-from pdfedchain.types.checkpoint import CheckpointStatus, RejectionReason
+from pdfedchain.types.checkpoint import Account, CheckpointStatus, RejectionReason
 from pdfedchain.types.transaction import (
     Admit,
     ApproveChange,
@@ -74,7 +72,7 @@ def execute_body(
     """Execute a block on the state before it.
 
     Args:
-        verified: signatures that need not be verified again; the result does not depend on it.
+        verified: transactions that need not be opened again; the result does not depend on it.
 
     Raises:
         InvalidBlock: it is not allowed here.
@@ -130,20 +128,16 @@ def open_transaction(data: bytes, chain_id: str, verified: VerifiedTransactions 
     """Decode a transaction and check all that does not depend on state.
 
     Args:
-        verified: signatures that need not be verified again; a new one is added.
+        verified: what need not be opened again; this one is added.
 
     Raises:
         DecodeError: it is no transaction of this ledger.
         InvalidTransaction: it is another chain's.
         SignatureError: its sender did not sign it.
     """
-    signed = decode(SignedTransaction, data, size_bytes_max=TRANSACTION_SIZE_BYTES_MAX)
+    signed = (VerifiedTransactions() if verified is None else verified).open(data)
     if signed.transaction.chain_id != chain_id:
         raise InvalidTransaction("chain", f"it is for chain {signed.transaction.chain_id!r}, this is {chain_id!r}")
-    if verified is None:
-        signed.verify()
-    else:
-        verified.verify(data, signed)
     return signed
 
 
@@ -201,4 +195,4 @@ def _use_nonce(draft: Draft, transaction: Transaction) -> None:
         message = f"{transaction.nonce}, the account's next one is {account.nonce}"
         ahead = account.nonce < transaction.nonce <= account.nonce + NONCE_AHEAD_MAX
         raise (NotYet if ahead else InvalidTransaction)("nonce", message)
-    draft.set_account(transaction.sender, replace(account, nonce=account.nonce + 1))
+    draft.set_account(transaction.sender, Account(account.balance, account.nonce + 1))

@@ -1,8 +1,9 @@
-"""Which transactions' signatures have been verified here.
+"""Which transactions were opened here: decoded, and their signatures verified.
 
 The same bytes are opened when they enter a pool, after every block, for a proposal and for execution; Ed25519 is by
-far the dearest part of that. A signature over the same bytes by the same key verifies always or never, so what is
-remembered is nothing but time saved: an empty memory gives the same answers.
+far the dearest part of that, decoding the second. Bytes decode always or never, and a signature over the same bytes by
+the same key verifies always or never, so what is remembered is nothing but time saved: an empty memory gives the same
+answers.
 """
 
 from __future__ import annotations
@@ -10,36 +11,44 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from pdfedchain.codec import decode
+from pdfedchain.limits import TRANSACTION_SIZE_BYTES_MAX
 from pdfedchain.types.transaction import SignedTransaction
 
 __all__ = ["VERIFIED_MAX", "VerifiedTransactions"]
 
-#: Six full blocks; about 10 MB.
-VERIFIED_MAX: Final = 65_536
+#: Three full blocks; about 20 MB.
+VERIFIED_MAX: Final = 32_768
+
+#: Larger ones are decoded again: decoded, a task of a megabyte takes many.
+_KEPT_SIZE_BYTES_MAX: Final = 1_024
 
 
 class VerifiedTransactions:
-    """SHA-256 digests of encoded transactions with good signatures; the least recently used ones are forgotten."""
+    """Opened transactions by the SHA-256 digest of their encoding; the least recently used ones are forgotten."""
 
-    __slots__ = ("_count_max", "_digests")
+    __slots__ = ("_count_max", "_opened")
 
     def __init__(self, count_max: int = VERIFIED_MAX) -> None:
         self._count_max = count_max
-        self._digests: dict[bytes, None] = {}
+        #: ``None`` for those whose signature is good but which are too large to keep.
+        self._opened: dict[bytes, SignedTransaction | None] = {}
 
-    def verify(self, data: bytes, signed: SignedTransaction) -> None:
-        """Check the signature, unless these bytes had a good one before.
-
-        Args:
-            data: the encoding of ``signed``, signature included.
+    def open(self, data: bytes) -> SignedTransaction:
+        """Decode a transaction and check its signature, unless these bytes were opened before.
 
         Raises:
-            SignatureError: it does not verify; that is not remembered.
+            DecodeError: it is no transaction of this ledger; that is not remembered.
+            SignatureError: its sender did not sign it; likewise.
         """
         digest = hashlib.sha256(data).digest()
-        if digest not in self._digests:
-            signed.verify()
-        self._digests.pop(digest, None)
-        self._digests[digest] = None
-        if len(self._digests) > self._count_max:
-            del self._digests[next(iter(self._digests))]
+        known = digest in self._opened
+        signed = self._opened.pop(digest, None)
+        if signed is None:
+            signed = decode(SignedTransaction, data, size_bytes_max=TRANSACTION_SIZE_BYTES_MAX)
+            if not known:
+                signed.verify()
+        self._opened[digest] = signed if len(data) <= _KEPT_SIZE_BYTES_MAX else None
+        if len(self._opened) > self._count_max:
+            del self._opened[next(iter(self._opened))]
+        return signed

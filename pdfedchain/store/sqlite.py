@@ -140,14 +140,16 @@ class SqliteStore(SqliteFile):
         if block.is_handover:
             self._connection.execute("INSERT INTO handovers VALUES (?)", (height,))
 
+    # Rows are written in the order of their keys, so that neighbours are found in one page.
+
     def _write_transactions(self, height: int, body: BlockBody, subjects: tuple[tuple[bytes, ...], ...]) -> None:
         hashes = [transaction_hash(transaction) for transaction in body.transactions]
         self._connection.executemany(
-            "INSERT OR REPLACE INTO transactions VALUES (?, ?)", ((each, height) for each in hashes)
+            "INSERT OR REPLACE INTO transactions VALUES (?, ?)", [(each, height) for each in sorted(hashes)]
         )
         self._connection.executemany(
             "INSERT OR IGNORE INTO transaction_subjects VALUES (?, ?, ?, ?)",
-            (
+            sorted(
                 (subject, height, position, hashes[position])
                 for position, about in enumerate(subjects)
                 for subject in about
@@ -170,15 +172,17 @@ class SqliteStore(SqliteFile):
         )
         self._connection.executemany(
             "INSERT OR IGNORE INTO event_subjects VALUES (?, ?, ?)",
-            ((subject, height, position) for position, event in enumerate(events) for subject in event.subjects),
+            sorted((subject, height, position) for position, event in enumerate(events) for subject in event.subjects),
         )
 
     def _write_state(self, before: StateTree, after: StateTree) -> None:
-        for key, value in after.changes_since(before):
-            if value is None:
-                self._connection.execute("DELETE FROM state WHERE key = ?", (key,))
-            else:
-                self._connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
+        changes = sorted(after.changes_since(before))
+        self._connection.executemany(
+            "DELETE FROM state WHERE key = ?", [(key,) for key, value in changes if value is None]
+        )
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO state VALUES (?, ?)", [change for change in changes if change[1] is not None]
+        )
 
     # Reading
 

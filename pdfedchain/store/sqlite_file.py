@@ -43,6 +43,12 @@ CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
 _BUSY_TIMEOUT_S: Final = 5.0
 
+#: Pages kept by the writing connection. A full block touches pages all over the indices; SQLite's own 2 MB are too few.
+_CACHE_SIZE_KIB: Final = 65_536
+
+#: Pages in the write-ahead log before it is copied back into the file: one written by many blocks is copied once.
+_LOG_PAGES: Final = 8_192
+
 
 class SqliteFile:
     """A connection to one file, used by one caller at a time."""
@@ -79,6 +85,8 @@ class SqliteFile:
                 f"{_SCHEMA} COMMIT;"
             )
         self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.execute(f"PRAGMA cache_size={-_CACHE_SIZE_KIB}")
+        self._connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
 
     def _check_kind(self) -> None:
         kind, version = self._pragma("application_id"), self._pragma("user_version")

@@ -138,8 +138,16 @@ def test_the_least_recently_used_signature_is_forgotten(verifications: list[Sign
     data = [world.sign(TRAINER, Transfer(VOTER.address, amount)) for amount in (1, 2, 3)]
     signed = [decode(SignedTransaction, item, size_bytes_max=10_000) for item in data]
     for index in (0, 1, 0, 2, 0, 1):
-        verified.verify(data[index], signed[index])
+        assert verified.open(data[index]) == signed[index]
     assert verifications == [signed[0], signed[1], signed[2], signed[1]]
+
+
+def test_a_large_transaction_is_decoded_again_but_not_verified_again(verifications: list[SignedTransaction]) -> None:
+    world, verified = World(), VerifiedTransactions()
+    data = world.sign(TRAINER, replace(registration("large"), description="x" * 1_000))
+    assert verified.open(data) == verified.open(data) == decode(SignedTransaction, data, size_bytes_max=10_000)
+    assert verified.open(data) is not verified.open(data)
+    assert len(verifications) == 1
 
 
 # Proposing
