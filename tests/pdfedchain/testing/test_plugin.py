@@ -76,10 +76,19 @@ def test_the_guide_tells_the_truth(project: pytest.Pytester) -> None:
     project.runpytest_subprocess("-p", PLUGIN).assert_outcomes(passed=2)
 
 
-def test_pytest_loads_it_on_install_and_only_once() -> None:
+@pytest.mark.parametrize("arguments", [(), ("-p", PLUGIN)])
+def test_pytest_loads_it_on_install_and_only_once(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
     # Named as its module is, so that "-p" and the entry point are the same plugin to pytest.
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["entry-points"]["pytest11"] == {PLUGIN: PLUGIN}
+    entries = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
+    assert entries == {PLUGIN: PLUGIN}
+    installed = project.mkdir("installed-1.dist-info")
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(f"[pytest11]\n{PLUGIN} = {PLUGIN}\n")
+    project.makepyfile("def test_it(chain): assert chain.height == 0")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{project.path}")
+    project.runpytest_subprocess(*arguments).assert_outcomes(passed=1)
 
 
 def test_loading_it_loads_nothing_else() -> None:
