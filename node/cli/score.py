@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 report["remarks"].append("no pair is unusually close, so there is no picture")
     memorised = report.pop("memorised")
     if found is not None:
-        report["at_risk"] = _write_at_risk(arguments.at_risk, found, memorised)
+        report["at_risk"] = _write_at_risk(arguments.at_risk, found, memorised, report["train_images"])
     _show(report, output)
     output.result(report)
     return EXIT_SUCCESS
@@ -157,18 +157,19 @@ def _read_at_risk(path: Path) -> dict[str, int]:
         raise UsageError(f"{path} is no table of images at risk", hint="name a new file") from error
 
 
-def _write_at_risk(path: Path, found: dict[str, int], memorised: list[str]) -> dict[str, Any]:
+def _write_at_risk(path: Path, found: dict[str, int], memorised: list[str], images: int) -> dict[str, Any]:
     """Add a run and write the table, most often found first; the rule is `node.deduplication`'s."""
     found = found | {name: found.get(name, 0) + 1 for name in memorised}
     names = sorted(found, key=lambda name: (-found[name], name))
     left_out = excluded_images({index: found[name] for index, name in enumerate(names)})
-    most = max(found.values(), default=1)
+    # an image that was never found has a count of zero, the minimum
+    least = 0 if len(found) < images else min(found.values(), default=0)
+    spread = max(max(found.values(), default=1) - least, 1)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(_AT_RISK_COLUMNS)
         for index, name in enumerate(names):
-            # an image that was never found has a count of zero, the minimum
-            table.writerow((name, found[name], f"{found[name] / most:.4f}", int(index in left_out)))
+            table.writerow((name, found[name], f"{(found[name] - least) / spread:.4f}", int(index in left_out)))
     temporary.replace(path)
     return {"file": str(path), "found": len(names), "leave_out": len(left_out)}
