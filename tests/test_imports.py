@@ -37,7 +37,7 @@ ETHEREUM = ("eth_account", "eth_tester")
 #: What a package may import from outside, beside the standard library and itself.
 OUTSIDE = {
     "pdfedchain": {"cryptography", "msgpack"},
-    "diffusion": {"torch", "diffusers", "safetensors", "numpy", "PIL", "sklearn", "pdfedchain"},
+    "diffusion": {"torch", "diffusers", "safetensors", "numpy", "PIL", "sklearn", "transformers", "pdfedchain"},
     "node": {"trio", "libp2p", "multiaddr", "google", "rich", "tomli_w", "cryptography", "pdfedchain", *ETHEREUM},
 }
 #: What diffusion may know of the chain: its base layers. Hashes with a domain tag are one of them.

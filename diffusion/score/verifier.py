@@ -23,7 +23,6 @@ __all__ = ["REGIONS", "Verifier", "similarities", "window_matrix"]
 _SCALES: Final = 5
 #: Windows per image: 1 + 4 + 9 + 16 + 25.
 REGIONS: Final = sum(scale * scale for scale in range(1, _SCALES + 1))
-_CHANNELS: Final = MAP_CHANNELS // 4
 _POOL_POWER: Final = 3.0
 #: Distance from 1 below which correlations are no longer told apart.
 _NEAR_ONE: Final = 0.02
@@ -48,11 +47,15 @@ def window_matrix() -> Tensor:
 
 
 class Verifier(nn.Module):
-    """`regions`: maps (N, 64, 8, 8) to (N, 55, 16); `forward`: two such, pair by pair, to logits (N,)."""
+    """`regions`: maps (N, D, 8, 8) to (N, 55, D / 4); `forward`: two such, pair by pair, to logits (N,).
 
-    def __init__(self) -> None:
+    Args:
+        channels: D, of the fingerprinter's maps.
+    """
+
+    def __init__(self, channels: int = MAP_CHANNELS) -> None:
         super().__init__()
-        self.project = nn.Conv2d(MAP_CHANNELS, _CHANNELS, 1)
+        self.project = nn.Conv2d(channels, channels // 4, 1)
         self.judge = nn.Sequential(
             nn.Linear(REGIONS * REGIONS, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 1)
         )
@@ -60,11 +63,11 @@ class Verifier(nn.Module):
 
     def regions(self, maps: Tensor) -> Tensor:
         """Unit-length descriptors of the 55 windows of each map."""
-        projected = self.project(maps).flatten(2)  # (N, 16, 64)
+        projected = self.project(maps).flatten(2)  # (N, D / 4, 64)
         # softplus instead of clipping: a window must have a length to be divided by
         powered = functional.softplus(projected).pow(_POOL_POWER)
         windows: Tensor = self.get_buffer("windows")
-        pooled = (powered @ windows.T).pow(1 / _POOL_POWER)  # (N, 16, 55)
+        pooled = (powered @ windows.T).pow(1 / _POOL_POWER)  # (N, D / 4, 55)
         return functional.normalize(pooled - pooled.mean(dim=(1, 2), keepdim=True), dim=1).transpose(1, 2)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
