@@ -32,6 +32,7 @@ from pdfedchain.consensus.effects import (
     SendTo,
     SigningRefused,
     StartTimer,
+    Stop,
 )
 from pdfedchain.consensus.inputs import Timer
 from pdfedchain.consensus.messages import MESSAGE_SIZE_BYTES_MAX, ConsensusMessage, Message
@@ -192,6 +193,8 @@ class Driver:
                     self._on_evidence(effect)
                 case ScoreOverridden(height, block):
                     self._alarm("score_disputes", f"block {block.hex()} of height {height} went past our own score")
+                case Stop(error):
+                    raise error
                 case SigningRefused(height, round_, reason):
                     self._alarm("signing_refused", f"height {height}, round {round_}: {reason}")
                 case _:

@@ -16,7 +16,7 @@ from node.home import Home
 from node.outbox import Outbox
 from node.reader import ChainReader
 from pdfedchain.codec import encode
-from pdfedchain.consensus.blocks import Position, position_on
+from pdfedchain.consensus.blocks import position_of
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import InputError, NotYet, UsageError
 from pdfedchain.ids import Hash
@@ -82,7 +82,8 @@ def hand_over(outbox: Outbox, reader: ChainReader, key: SigningKey, payload: Pay
     Raises:
         UsageError: the chain refuses it.
     """
-    ledger, position = Ledger(), _position(reader)
+    ledger = Ledger()
+    position = position_of(ledger, reader.genesis, reader.store)
     nonce = 0
     if not isinstance(payload, WithoutNonce):
         account = LedgerView(position.state).account(key.address)
@@ -97,9 +98,3 @@ def hand_over(outbox: Outbox, reader: ChainReader, key: SigningKey, payload: Pay
     except InputError as error:
         raise UsageError(f"the chain refuses it: {error}") from error
     return outbox.put(transaction)
-
-
-def _position(reader: ChainReader) -> Position:
-    store, height = reader.store, reader.height()
-    last = store.light_block(height).header if height else None
-    return position_on(Ledger(), reader.genesis, last, store.state(), store.next_authorities())

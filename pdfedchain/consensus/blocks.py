@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from pdfedchain.application import Application, BlockContext, Execution, Rules, rules_of, versions_of, versions_text
 from pdfedchain.codec import encode
+from pdfedchain.consensus.ports import BlockStore
 from pdfedchain.crypto import StateTree, hash_of, tagged_hash
 from pdfedchain.errors import InvalidBlock, UnsupportedVersion
 from pdfedchain.ids import Address, Hash
@@ -18,7 +19,7 @@ from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.block import Block, FinalBlock, Header
 from pdfedchain.types.genesis import Genesis
 
-__all__ = ["Position", "build_block", "position_after", "position_at_start", "position_on", "verify_block"]
+__all__ = ["Position", "build_block", "position_after", "position_at_start", "position_of", "verify_block"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +82,24 @@ def position_at_start(genesis: Genesis, state: StateTree) -> Position:
 
 def position_after(application: Application, genesis: Genesis, final: FinalBlock, execution: Execution) -> Position:
     """After a final block."""
-    return position_on(application, genesis, final.block.header, execution.state, execution.next_authorities)
+    return _on(application, genesis, final.block.header, execution.state, execution.next_authorities)
 
 
-def position_on(
-    application: Application, genesis: Genesis, last: Header | None, state: StateTree, authorities: AuthoritySet
-) -> Position:
+def position_of(application: Application, genesis: Genesis, store: BlockStore) -> Position:
     """On top of what a store holds.
 
+    Raises:
+        UnsupportedVersion: this program cannot execute the next block.
+    """
+    height = store.height()
+    last = store.light_block(height).header if height else None
+    return _on(application, genesis, last, store.state(), store.next_authorities())
+
+
+def _on(
+    application: Application, genesis: Genesis, last: Header | None, state: StateTree, authorities: AuthoritySet
+) -> Position:
+    """
     Args:
         last: header of the newest block; ``None`` before the first.
         authorities: who votes on the next block.

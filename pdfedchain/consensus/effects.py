@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pdfedchain.application import Execution
 from pdfedchain.consensus.inputs import Timer
 from pdfedchain.consensus.messages import Message
+from pdfedchain.errors import StateError
 from pdfedchain.ids import Address, Hash
 from pdfedchain.types.block import FinalBlock
 from pdfedchain.types.vote import Proposal, Vote, VoteKind
@@ -36,6 +37,7 @@ __all__ = [
     "SendTo",
     "SigningRefused",
     "StartTimer",
+    "Stop",
     "ValueAt",
 ]
 
@@ -109,6 +111,13 @@ class Evidence:
     culprit: Address
     first: Vote | Proposal
     second: Vote | Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The replica cannot go on with this program and ignores everything from now on: end the node with this error."""
+
+    error: StateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,4 +210,5 @@ Effect = (
     | SigningRefused
     | BlockRefused
     | PeerFault
+    | Stop
 )

@@ -11,11 +11,15 @@
     in want of a block              that block
 
 Nothing is answered with a status unless the answer to that is not a status, so no two nodes keep talking.
-Answers are bounded per neighbour by the replica, not here.
+Answers are bounded per neighbour (`Answers`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pdfedchain.consensus.effects import Effect, SendTo
 from pdfedchain.consensus.height import HeightRun
 from pdfedchain.consensus.messages import (
     CertificateMessage,
@@ -28,7 +32,27 @@ from pdfedchain.consensus.ports import BlockStore
 from pdfedchain.errors import NotFound
 from pdfedchain.types.vote import Vote, VoteKind
 
-__all__ = ["answer_status", "status_of"]
+__all__ = ["ANSWER_INTERVAL_MS", "Answers", "answer_status", "status_of"]
+
+#: A neighbour's statuses are answered no more often than this: an answer may be a whole block.
+ANSWER_INTERVAL_MS: Final = 250
+
+
+class Answers:
+    """Remembers when each neighbour was answered."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._answered_ms: dict[str, int] = {}
+
+    def to(self, peer: str, messages: Sequence[Message]) -> list[Effect]:
+        """Send these messages, or nothing if the last answer was just now."""
+        now_ms = self._clock()
+        last_ms = self._answered_ms.get(peer)
+        if not messages or (last_ms is not None and 0 <= now_ms - last_ms < ANSWER_INTERVAL_MS):
+            return []
+        self._answered_ms[peer] = now_ms
+        return [SendTo(peer, message) for message in messages]
 
 
 def status_of(run: HeightRun) -> RoundStatus:

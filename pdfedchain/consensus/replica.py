@@ -20,8 +20,8 @@ When heights start is told in `pdfedchain.consensus.pacing`; what repairs lost m
 timers are ignored and nothing is signed; locks and log stay as they are.
 
 Faults of a neighbour are raised as `InputError`; the replica has not changed. `StateError` means stop: the disk
-failed, or a quorum finalised what this program finds invalid, or (`UnsupportedVersion`) the next block is of a version
-that this program does not know; what was decided is stored then.
+failed, or a quorum finalised what this program finds invalid. So does the effect `Stop`: the next block is of a
+version that this program does not know; what was decided before is stored and told.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from pdfedchain.application import Application, Execution
-from pdfedchain.consensus.blocks import Position, position_after, position_on, verify_block
+from pdfedchain.consensus.blocks import Position, position_after, position_of, verify_block
 from pdfedchain.consensus.checks import (
     SignatureCheck,
     check_certificate,
@@ -39,7 +39,17 @@ from pdfedchain.consensus.checks import (
     check_signature,
     check_vote,
 )
-from pdfedchain.consensus.effects import BehindPeer, Broadcast, Committed, Effect, PeerFault, Relay, SendTo, StartTimer
+from pdfedchain.consensus.effects import (
+    BehindPeer,
+    Broadcast,
+    Committed,
+    Effect,
+    PeerFault,
+    Relay,
+    SendTo,
+    StartTimer,
+    Stop,
+)
 from pdfedchain.consensus.height import Environment, HeightRun
 from pdfedchain.consensus.inbox import Inbox
 from pdfedchain.consensus.inputs import Timer, TimerKind
@@ -54,21 +64,17 @@ from pdfedchain.consensus.messages import (
 )
 from pdfedchain.consensus.pacing import pace
 from pdfedchain.consensus.ports import BlockStore, Log, Signer
-from pdfedchain.consensus.repair import answer_status, status_of
+from pdfedchain.consensus.repair import Answers, answer_status, status_of
 from pdfedchain.consensus.rules import Rule
 from pdfedchain.crypto import SigningKey
-from pdfedchain.errors import InputError, InvalidBlock, StateError
+from pdfedchain.errors import InputError, InvalidBlock, StateError, UnsupportedVersion
 from pdfedchain.types.block import FinalBlock
-from pdfedchain.types.genesis import Genesis
 from pdfedchain.types.vote import Certificate, Vote
 
 __all__ = ["Replica"]
 
 #: How often a node in a round says again what it said and where it is.
 REBROADCAST_MS: Final = 1_000
-
-#: A neighbour's statuses are answered no more often than this: an answer may be a whole block.
-ANSWER_INTERVAL_MS: Final = 250
 
 _Effects = tuple[Effect, ...]
 
@@ -84,7 +90,7 @@ class Replica:
 
     Raises:
         StateError: the store holds no genesis, or a key comes without a signer record.
-        UnsupportedVersion: see below.
+        UnsupportedVersion: the next block is of a version that this program does not know.
     """
 
     def __init__(
@@ -109,11 +115,12 @@ class Replica:
         self._store = store
         self._signature = signature
         self._inbox = Inbox()
-        self._answered_ms: dict[str, int] = {}
+        self._answers = Answers(clock)
         self._syncing = False
+        self._stopped: UnsupportedVersion | None = None
         self._reason = False
         self._paced: TimerKind | None = None
-        self._run = HeightRun(self._env, _position_of(application, store, genesis))
+        self._run = HeightRun(self._env, position_of(application, genesis, store))
         self._deadline_open = False
 
     # -- where it is --------------------------------------------------------------------------------------------
@@ -152,7 +159,13 @@ class Replica:
         return tuple(self._enter())
 
     def produce(self) -> _Effects:
-        """Start this height now, whatever the pacing says. A chain of one authority decides it in this call."""
+        """Start this height now, whatever the pacing says. A chain of one authority decides it in this call.
+
+        Raises:
+            UnsupportedVersion: this program cannot execute it.
+        """
+        if self._stopped is not None:
+            raise self._stopped
         return () if self._syncing else self._settled(self._begin())
 
     def on_message(self, message: Message, peer: str) -> _Effects:
@@ -239,6 +252,8 @@ class Replica:
 
     def end_sync(self) -> _Effects:
         """Vote again from here."""
+        if self._stopped is not None:
+            return ()
         self._syncing = False
         return self._settled(self._resume_height())
 
@@ -253,7 +268,7 @@ class Replica:
             if height == self.height + 1:
                 self._inbox.put(peer, message)
             # In a round of our own the next repetition asks for what we lack; an idle height has none.
-            return () if self._run.engine.begun else tuple(self._answer(peer, [self.status()]))
+            return () if self._run.engine.begun else tuple(self._answers.to(peer, [self.status()]))
         match message:
             case ProposalMessage():
                 effects = self._on_proposal(message, peer)
@@ -296,19 +311,11 @@ class Replica:
     def _on_status(self, status: RoundStatus, peer: str) -> _Effects:
         if status.height > self.height + 1:
             return (BehindPeer(peer, status.height - 1),)
-        effects = self._answer(peer, answer_status(status, self._run, self._store))
+        effects = self._answers.to(peer, answer_status(status, self._run, self._store))
         if status.height == self.height and status.begun and not self._run.engine.begun:
             self._reason = True
             return self._settled(effects + self._pace())
         return tuple(effects)
-
-    def _answer(self, peer: str, messages: Sequence[Message]) -> list[Effect]:
-        now_ms = self._env.clock()
-        last_ms = self._answered_ms.get(peer)
-        if not messages or (last_ms is not None and 0 <= now_ms - last_ms < ANSWER_INTERVAL_MS):
-            return []
-        self._answered_ms[peer] = now_ms
-        return [SendTo(peer, message) for message in messages]
 
     # -- heights ------------------------------------------------------------------------------------------------
 
@@ -340,7 +347,9 @@ class Replica:
         return StartTimer(Timer(self.height, 0, TimerKind.REBROADCAST), REBROADCAST_MS)
 
     def _repeat(self) -> list[Effect]:
-        own: list[Effect] = [Broadcast(message) for message in self._run.own_messages() if _is_small(message)]
+        # A lost proposal is pulled by those who lack it: their status says so.
+        votes = [message for message in self._run.own_messages() if isinstance(message, VoteMessage)]
+        own: list[Effect] = [Broadcast(vote) for vote in votes]
         return [*own, Broadcast(self.status()), self._rebroadcast_timer()]
 
     def _resume_height(self) -> list[Effect]:
@@ -373,22 +382,16 @@ class Replica:
 
     def _settled(self, effects: list[Effect]) -> _Effects:
         """Commit what has been decided on the way."""
-        while self._run.decision is not None:
+        while self._run.decision is not None and self._stopped is None:
             effects += self._commit(*self._run.decision)
         return tuple(effects)
 
     def _commit(self, final: FinalBlock, execution: Execution) -> list[Effect]:
         self._store.commit(final, execution)
-        self._run = HeightRun(self._env, position_after(self._env.application, self.position.genesis, final, execution))
+        try:
+            position = position_after(self._env.application, self.position.genesis, final, execution)
+        except UnsupportedVersion as error:
+            self._stopped, self._syncing = error, True
+            return [Committed(final, execution), Stop(error)]
+        self._run = HeightRun(self._env, position)
         return [Committed(final, execution), *self._enter()]
-
-
-def _is_small(message: VoteMessage | ProposalMessage) -> bool:
-    # A lost proposal is pulled by those who lack it: their status says so.
-    return isinstance(message, VoteMessage)
-
-
-def _position_of(application: Application, store: BlockStore, genesis: Genesis) -> Position:
-    height = store.height()
-    last = store.light_block(height).header if height else None
-    return position_on(application, genesis, last, store.state(), store.next_authorities())

@@ -39,6 +39,7 @@ from pdfedchain.consensus.effects import (
     Relay,
     SendTo,
     StartTimer,
+    Stop,
 )
 from pdfedchain.consensus.inputs import Timer
 from pdfedchain.consensus.messages import (
@@ -302,6 +303,8 @@ class Simulator:
                 included = set(final.block.body.transactions)
                 node.pool = [one for one in node.pool if one not in included and self._may_succeed(node, one)]
                 self._after(0, partial(self._waiting, node))
+            case Stop(error):
+                raise error
             case BehindPeer(peer, _):
                 self._after(5, partial(self._sync, node, int(peer), node.life))
             case _:

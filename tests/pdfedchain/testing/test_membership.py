@@ -13,6 +13,7 @@ from pdfedchain.consensus.effects import Evidence
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import UnsupportedVersion
 from pdfedchain.ids import Address, Hash
+from pdfedchain.light import LightClient, LightError
 from pdfedchain.state.ledger import Ledger
 from pdfedchain.state.onion import OnionSecrets
 from pdfedchain.state.view import LedgerView
@@ -185,7 +186,18 @@ def test_a_set_of_one_grows_to_four_and_shrinks_to_one() -> None:
         decide(simulator, RemoveAuthority(KEYS[index].address), by=tuple(range(3, index - 1, -1)))
         goes_on(simulator, 3)
     assert voting(simulator) == addresses(3)
-    assert list(verify_chain(simulator.nodes[4].store, Ledger())) == []
+    store = simulator.nodes[4].store
+    assert list(verify_chain(store, Ledger())) == []
+    # Six handovers: a light client needs them, and nothing else but the newest header.
+    client = LightClient.from_genesis(encode(simulator.genesis), simulator.genesis.hash)
+    handovers = list(store.handovers())
+    assert len(handovers) == 6
+    for block in (*handovers, store.light_block(store.height())):
+        client.follow(encode(block), now_ms=simulator.now_ms)
+    assert (client.head.height, client.head.next_authorities.members) == (store.height(), addresses(3))
+    impatient = LightClient.from_genesis(encode(simulator.genesis), simulator.genesis.hash)
+    with pytest.raises(LightError):
+        impatient.follow(encode(store.light_block(store.height())), now_ms=simulator.now_ms)
 
 
 @pytest.mark.parametrize("actor", [EquivocatesVotes, EquivocatesProposals])
