@@ -7,7 +7,7 @@ are bounded per sender, in bytes all together, and in the number of blocks they 
 
 The pool is bounded in bytes; when it is full a newcomer is refused, so that nobody can push out what already waits.
 The last part of it is for this node's own transactions: no crowd may keep an authority's ballots out. Transactions
-leave in order of arrival: fees, and with them a market for places, come with the rules against spam.
+leave in order of arrival: a fee is the same for everybody, so there is no market for places.
 """
 
 from __future__ import annotations

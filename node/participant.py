@@ -22,7 +22,7 @@ import trio
 from node.authority import REFERENCE_SIZE_BYTES_MAX, ScoreTools, is_fatal, reporting
 from node.deduplication import MemorisationCounts
 from node.head import Head
-from node.strategy import Candidate, Strategy
+from node.strategy import Strategy, candidates
 from node.submitter import Submitter
 from node.workers import Worker
 from pdfedchain.codec import decode, encode
@@ -168,7 +168,7 @@ class Participant:
     async def make_checkpoint(self, task_id: Hash, task: TaskSpec) -> SubmitCheckpoint:
         """Choose parents, train from them, and put the result into the store; what is submitted says the rest."""
         settings, library = self._settings, self._tools.library
-        parents = settings.strategy(self._candidates(task_id, task), self._address)
+        parents = settings.strategy(candidates(self._head, self._tools.book, task_id, task), self._address)
         for parent in parents:
             await library.obtain(parent, size_bytes_max=task.model.size_bytes_max)
         await library.obtain(task.reference, size_bytes_max=REFERENCE_SIZE_BYTES_MAX)
@@ -205,23 +205,6 @@ class Participant:
             data_commitment=settings.data_commitment,
         )
         return SubmitCheckpoint(task_id, weights, result.weights_digest, size_bytes, parents, claim)
-
-    def _candidates(self, task_id: Hash, task: TaskSpec) -> list[Candidate]:
-        weight = task.scoring.novelty_weight
-        candidates = []
-        for checkpoint in self._head.checkpoints():
-            if checkpoint.task != task_id or checkpoint.status is not CheckpointStatus.ACCEPTED:
-                continue
-            assert checkpoint.report is not None, "an accepted checkpoint has a score"
-            own = self._tools.book.get(checkpoint.weights, BallotKind.PRIVATE)
-            votes = tuple(
-                ballot.report.qn_micro(weight)
-                for ballot in self._head.ballots(checkpoint.weights, BallotKind.PRIVATE)
-                if isinstance(ballot.report, ScoreReport)
-            )
-            own_qn = own.report.qn_micro(weight) if own and isinstance(own.report, ScoreReport) else None
-            candidates.append(Candidate(checkpoint, checkpoint.report.qn_micro(weight), votes, own_qn))
-        return candidates
 
     async def _submit_until_settled(self, pending: SubmitCheckpoint) -> None:
         """Send until the ledger has it, then wait for its settlement.

@@ -16,6 +16,7 @@ from pdfedchain.crypto import hash_of
 from pdfedchain.errors import DecodeError, NotFound, UsageError
 from pdfedchain.ids import Address, Cid, Hash, address_text, cid_text, parse_cid
 from pdfedchain.limits import STATE_VALUE_SIZE_BYTES_MAX
+from pdfedchain.state.events import Rewarded, ledger_event
 from pdfedchain.state.view import (
     ACCOUNT_PREFIX,
     BALLOT_PREFIX,
@@ -172,6 +173,15 @@ class ChainReader:
         """Units in an account."""
         value = self.store.state_value(ACCOUNT_PREFIX + address)
         return 0 if value is None else decode(Account, value, size_bytes_max=STATE_VALUE_SIZE_BYTES_MAX).balance
+
+    def earned(self) -> dict[Address, int]:
+        """Rewards paid so far for each participant's work, as far as this store holds the events."""
+        found: dict[Address, int] = {}
+        for stored in self.store.events(from_height=1, kind=Rewarded.kind):
+            reward = ledger_event(stored.event)
+            assert isinstance(reward, Rewarded), "the store finds events by kind"
+            found[reward.participant] = found.get(reward.participant, 0) + reward.amount
+        return found
 
     def units(self) -> dict[str, int]:
         """Where the units are that genesis issued: accounts, bonds, deposits, pools, burned; and their sum."""

@@ -10,11 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from node.ballot_book import BallotBook
+from node.head import Head
 from pdfedchain.errors import UsageError
-from pdfedchain.ids import Address, Cid
-from pdfedchain.types.checkpoint import Checkpoint
+from pdfedchain.ids import Address, Cid, Hash
+from pdfedchain.types.ballot import BallotKind
+from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus
+from pdfedchain.types.score import ScoreReport
+from pdfedchain.types.task import TaskSpec
 
-__all__ = ["STRATEGIES", "Candidate", "Strategy", "strategy_named"]
+__all__ = ["STRATEGIES", "Candidate", "Strategy", "candidates", "strategy_named"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,25 @@ class Candidate:
 
 
 Strategy = Callable[[Sequence[Candidate], Address], tuple[Cid, ...]]
+
+
+def candidates(head: Head, book: BallotBook, task_id: Hash, task: TaskSpec) -> list[Candidate]:
+    """What may be trained from: the task's accepted checkpoints; one under quarantine is none."""
+    weight = task.scoring.novelty_weight
+    found = []
+    for checkpoint in head.checkpoints():
+        if checkpoint.task != task_id or checkpoint.status is not CheckpointStatus.ACCEPTED:
+            continue
+        assert checkpoint.report is not None, "an accepted checkpoint has a score"
+        own = book.get(checkpoint.weights, BallotKind.PRIVATE)
+        votes = tuple(
+            ballot.report.qn_micro(weight)
+            for ballot in head.ballots(checkpoint.weights, BallotKind.PRIVATE)
+            if isinstance(ballot.report, ScoreReport)
+        )
+        own_qn = own.report.qn_micro(weight) if own and isinstance(own.report, ScoreReport) else None
+        found.append(Candidate(checkpoint, checkpoint.report.qn_micro(weight), votes, own_qn))
+    return found
 
 
 def best_score(candidates: Sequence[Candidate], me: Address) -> tuple[Cid, ...]:

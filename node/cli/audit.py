@@ -52,8 +52,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         output.say(f"  found    {problem.found}")
     output.say(
         f"{'ok' if audit.ok else 'NOT OK'}: {audit.blocks} blocks, {audit.scores_checked} scores recomputed,"
-        f" {audit.scores_out_of_tolerance} out of tolerance, {audit.lineage_edges} lineage edges,"
-        f" {audit.skipped} skipped, {len(audit.problems)} problems"
+        f" {audit.scores_out_of_tolerance} out of tolerance, {audit.rewards_checked} rewards derived again,"
+        f" {audit.lineage_edges} lineage edges, {audit.skipped} skipped, {len(audit.problems)} problems"
     )
     output.result({"ok": audit.ok, **dataclasses.asdict(audit)})
     return EXIT_SUCCESS if audit.ok else EXIT_NEGATIVE

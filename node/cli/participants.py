@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     with open_reader(home_of(arguments)) as reader:
         authorities = reader.store.next_authorities()
         submitted = [checkpoint.author for checkpoint in reader.checkpoints()]
+        earned = reader.earned()
         rows = [
             {
                 "name": participant.name,
@@ -35,12 +36,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 "submitted": submitted.count(participant.address),
                 "reward_address": address_text(participant.reward_address),
                 "balance": reader.balance(participant.address),
+                "earned": earned.get(participant.address, 0),
             }
             for participant in reader.participants()
         ]
         height = reader.height()
     output.table(
-        ("name", "address", "roles", "authority", "since block", "submitted", "balance"),
+        ("name", "address", "roles", "authority", "since block", "submitted", "balance", "earned"),
         [
             (
                 row["name"],
@@ -50,6 +52,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 row["registered_height"],
                 row["submitted"],
                 row["balance"],
+                row["earned"],
             )
             for row in rows
         ],

@@ -125,10 +125,16 @@ def test_a_damaged_file_is_named_with_its_block(home: Home, audit: Callable[...,
     assert (answer["scores_checked"], answer["scores_out_of_tolerance"], answer["skipped"]) == (1, 0, 1)
 
 
+def lose(home: Home, folder: Cid) -> None:
+    store = WeightsStore(home.weights_dir)
+    for cid in store.reachable(folder):
+        assert store.delete_block(cid)
+
+
 def test_missing_weights_are_told_apart_from_wrong_ones(
     home: Home, audit: Callable[..., dict[str, Any]], story: Story
 ) -> None:
-    WeightsStore(home.weights_dir).remove(story.cids[0])
+    lose(home, story.cids[0])
     answer = audit(home, status=1)
     assert {ProblemKind.WEIGHTS_MISSING} == kinds(answer)
     assert (answer["scores_checked"], answer["scores_out_of_tolerance"], answer["skipped"]) == (1, 0, 1)
@@ -136,7 +142,7 @@ def test_missing_weights_are_told_apart_from_wrong_ones(
 
 
 def test_a_missing_scorer_is_named_once(home: Home, audit: Callable[..., dict[str, Any]], story: Story) -> None:
-    WeightsStore(home.weights_dir).remove(story.chain.task.scorer)
+    lose(home, story.chain.task.scorer)
     answer = audit(home, status=1)
     (problem,) = answer["problems"]
     assert problem["where"].startswith(f"scorer {cid_text(story.chain.task.scorer)}")

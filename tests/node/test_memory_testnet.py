@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from node.core import Node
+from node.reader import ChainReader
 from pdfedchain.ids import Address
 from pdfedchain.state.events import BondSettled, CheckpointSubmitted, ScoringStarted, ledger_event
 from pdfedchain.types.ballot import BallotKind
@@ -59,6 +60,8 @@ async def test_with_prices_everybody_goes_on_and_authors_and_scorers_earn(tmp_pa
         evaluators = [view.account(key.address).balance for key in KEYS[2:4]]
         deposits = ECONOMY.private_deposit + ECONOMY.score_deposit
         assert all(balance > ALLOCATION - 4 * deposits for balance in evaluators)
+        for node in testnet.nodes:
+            assert ChainReader(node.parts.store, testnet.genesis).units()["issued"] == 4 * ALLOCATION + POOL
 
 
 async def test_one_liar_of_four_does_not_move_what_is_settled(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_participants(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
     assert ("alice", address_text(story.chain.key.address)) == (row["name"], row["address"])
     assert (row["roles"], row["authority"], row["submitted"]) == (["trainer", "evaluator"], True, 3)
     assert row["balance"] == story.chain.view.account(story.chain.key.address).balance > 0
+    assert row["earned"] >= 3 * REWARDS.scorers
 
 
 def test_provenance_is_a_graph_down_to_scratch(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
