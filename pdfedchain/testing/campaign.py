@@ -12,11 +12,13 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +30,7 @@ from pdfedchain.testing.chaos import run_chaos, run_overload
 __all__ = ["Chunk", "Result", "main", "run_chunk"]
 
 _RUNS: Final = {"chaos": run_chaos, "overload": run_overload}
-_CHUNK_SEEDS: Final = 25
+_CHUNK_SEEDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +97,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = sum(chunk.count for chunk in plan)
     _say(f"{seeds} seeds, {seeds - sum(chunk.count for chunk in left)} of them done; {options.workers} at a time")
     started_s, before = time.monotonic(), len(done)
-    with options.state.open("a") as file:
-        for result in _results(left, options.workers):
-            done.append(result)
-            file.write(json.dumps(asdict(result)) + "\n")
-            file.flush()
-            for seed, problem in result.failures:
-                _say(f"FAILED {result.chunk.kind}, {result.chunk.size} nodes, seed {seed}: {problem}")
-            _progress(done, before, seeds, time.monotonic() - started_s)
+    try:
+        with options.state.open("a") as file, closing(_results(left, options.workers)) as results:
+            for result in results:
+                done.append(result)
+                file.write(json.dumps(asdict(result)) + "\n")
+                file.flush()
+                for seed, problem in result.failures:
+                    _say(f"FAILED {result.chunk.kind}, {result.chunk.size} nodes, seed {seed}: {problem}")
+                _progress(done, before, seeds, time.monotonic() - started_s)
+    except KeyboardInterrupt:
+        _say("stopped; the same command goes on from here")
+        return 130
     report = _report(done, version)
     options.report.write_text(report)
     _say(f"{report}\nwritten to {options.report}")
@@ -157,13 +163,16 @@ def _result(line: str) -> Result:
     return Result(chunk=Chunk(**read.pop("chunk")), failures=failures, **read)
 
 
-def _results(chunks: list[Chunk], workers: int) -> Iterator[Result]:
+def _results(chunks: list[Chunk], workers: int) -> Generator[Result, None, None]:
     if workers == 1:
         yield from map(run_chunk, chunks)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    pool = ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    try:
         for future in as_completed([pool.submit(run_chunk, chunk) for chunk in chunks]):
             yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _progress(done: list[Result], before: int, seeds: int, gone_s: float) -> None:
