@@ -3,7 +3,7 @@
 ::
 
     peers ──frames──► driver ◄──timers        driver ──commits──► head, mempool, announcements
-    gossip ──transactions──► mempool ──► driver
+    gossip ──batches of transactions──► mempool ──► driver
     gossip ──announcements──► synchroniser ──blocks──► driver
     head, outbox ──► duties, participant ──transactions──► mempool, gossip
     authority duties ──own scores──► ballot book ──► the ledger's local verdict
@@ -40,6 +40,7 @@ from node.state_sync import SnapshotServer
 from node.submitter import Submitter
 from node.sync import BlockServer, Synchroniser
 from node.telemetry import Activity
+from node.transaction_gossip import TransactionGossip
 from node.weights.serve import WeightsServer
 from node.weights.store import WeightsStore
 from node.wire import (
@@ -56,7 +57,7 @@ from pdfedchain.consensus.effects import Evidence
 from pdfedchain.consensus.ports import Log, Signer
 from pdfedchain.consensus.replica import Replica
 from pdfedchain.crypto import SigningKey
-from pdfedchain.errors import InputError, InvalidTransaction, NotYet
+from pdfedchain.errors import InvalidTransaction, NotYet
 from pdfedchain.ids import Address, Hash, address_text
 from pdfedchain.limits import TRANSACTION_SIZE_BYTES_MAX
 from pdfedchain.state import Ledger, LedgerView
@@ -171,6 +172,12 @@ class Node:
         self._outgoing, self._to_publish = trio.open_memory_channel[tuple[str, bytes]](_OUTGOING_MAX)
         self._gossiped_at: dict[Hash, float] = {}
         self._arrived = trio.Event()
+        self._transactions = TransactionGossip(
+            self.mempool.add,
+            self._publish_transactions,
+            arrived=self._transactions_arrived,
+            dropped=lambda: parts.activity.count("gossip_dropped"),
+        )
         library = Library(parts.weights, parts.host, parts.folders, self._peer_ids, self._peers.fault)
         self._tools = ScoreTools(library, parts.scorer, parts.book, parts.device, parts.activity)
         submitter = Submitter(self.chain_id, parts.key, self.spread)
@@ -193,12 +200,13 @@ class Node:
         parts.host.set_stream_handler(BLOCKS_PROTOCOL, BlockServer(parts.store).handle)
         self._snapshots.committed()
         parts.host.set_stream_handler(SNAPSHOT_PROTOCOL, self._snapshots.handle)
-        await parts.host.subscribe(tx_topic(self.chain_id), self._on_transaction)
+        await parts.host.subscribe(tx_topic(self.chain_id), self._transactions.receive)
         await parts.host.subscribe(final_topic(self.chain_id), self._on_announcement)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(parts.activity.run)
                 nursery.start_soon(self._publish_outgoing)
+                nursery.start_soon(self._transactions.run)
                 nursery.start_soon(self._tell_of_arrivals)
                 nursery.start_soon(self.driver.run)
                 await self.driver.started.wait()
@@ -228,7 +236,7 @@ class Node:
         name, now = transaction_hash(transaction), trio.current_time()
         if now - self._gossiped_at.get(name, -_GOSSIP_AGAIN_S) >= _GOSSIP_AGAIN_S:
             self._gossiped_at[name] = now
-            self._enqueue(tx_topic(self.chain_id), transaction)
+            self._transactions.send(transaction)
         if is_new:
             self.driver.transactions_waiting()
 
@@ -250,18 +258,9 @@ class Node:
             message = f"{address_text(sender)} is unknown to the chain, so nothing of it waits ({error})"
             raise InvalidTransaction("stranger", message) from error
 
-    def _on_transaction(self, peer_id: str, transaction: bytes) -> bool:
-        """Gossip: take a transaction in; only what is new and possible is passed on."""
-        try:
-            is_new = self.mempool.add(transaction)
-        except InputError as error:
-            # A transaction that was fine where it came from may be too late here: no fault of the forwarder.
-            log.debug("transaction from %s refused: %s", peer_id, error)
-            return False
-        if is_new:
-            # The replica runs in a task of its own: whatever stops it must stop the node, and gossip forgives.
-            self._arrived.set()
-        return is_new
+    def _transactions_arrived(self) -> None:
+        # The replica runs in a task of its own: whatever stops it must stop the node, and gossip forgives.
+        self._arrived.set()
 
     async def _tell_of_arrivals(self) -> None:
         while True:
@@ -275,8 +274,7 @@ class Node:
         return True
 
     def _announce(self, final: FinalBlock) -> None:
-        waiting = {transaction_hash(transaction) for transaction in self.mempool.candidates()}
-        self._gossiped_at = {name: at for name, at in self._gossiped_at.items() if name in waiting}
+        self._gossiped_at = {name: at for name, at in self._gossiped_at.items() if self.mempool.waits(name)}
         announcement = Announcement(final.block.header.height, final.block.hash)
         self._enqueue(final_topic(self.chain_id), encode(announcement))
         self._keep(final.block.header.height)
@@ -324,10 +322,16 @@ class Node:
 
     async def _publish_outgoing(self) -> None:
         async for topic, data in self._to_publish:
-            try:
-                await self.parts.host.publish(topic, data)
-            except HostError as error:
-                log.warning("not published on %s: %s", topic, error)
+            await self._publish(topic, data)
+
+    async def _publish_transactions(self, message: bytes) -> None:
+        await self._publish(tx_topic(self.chain_id), message)
+
+    async def _publish(self, topic: str, data: bytes) -> None:
+        try:
+            await self.parts.host.publish(topic, data)
+        except HostError as error:
+            log.warning("not published on %s: %s", topic, error)
 
 
 def _sender(transaction: bytes) -> Address:

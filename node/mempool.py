@@ -108,6 +108,10 @@ class Mempool:
     def __contains__(self, transaction: object) -> bool:
         return isinstance(transaction, bytes) and transaction_hash(transaction) in self._waiting
 
+    def waits(self, name: Hash) -> bool:
+        """Whether the transaction of this `transaction_hash` waits."""
+        return name in self._waiting
+
     @property
     def size_bytes(self) -> int:
         """Bytes of all waiting transactions."""

@@ -1,7 +1,7 @@
 """What nodes say to each other besides consensus messages (`pdfedchain.consensus.messages`) and weights.
 
 ============================  =========================================================================
-gossip ``/pdfed/<chain>/tx``  one encoded transaction, at most `limits.TRANSACTION_SIZE_BYTES_MAX`
+gossip ``/pdfed/<chain>/tx``  a `TransactionBatch`; see `node.transaction_gossip`
 gossip ``.../final``          an `Announcement` of a final block; those who lack it pull it
 stream ``/pdfed/blocks/1``    a `BlockRequest`; answered by up to ``count`` encoded `FinalBlock` frames in
                               order of height and one empty frame
@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from pdfedchain.codec import canonical
-from pdfedchain.ids import Hash, Height, Range, UInt
+from pdfedchain.ids import Hash, Height, Range, Size, UInt
+from pdfedchain.types.block import TransactionBytes
 
 __all__ = [
+    "BATCH_SIZE_BYTES_MAX",
+    "BATCH_TRANSACTIONS_MAX",
     "BLOCKS_PER_REQUEST_MAX",
     "BLOCKS_PROTOCOL",
     "CHUNKS_PER_REQUEST_MAX",
@@ -28,6 +31,7 @@ __all__ = [
     "Announcement",
     "BlockRequest",
     "SnapshotRequest",
+    "TransactionBatch",
     "final_topic",
     "tx_topic",
 ]
@@ -39,9 +43,22 @@ SNAPSHOT_PROTOCOL: Final = "/pdfed/snapshot/1"
 BLOCKS_PER_REQUEST_MAX: Final = 64
 CHUNKS_PER_REQUEST_MAX: Final = 16
 
+#: Transactions of one gossip message, and their bytes unless it is a single one: verified in some 15 ms, during which
+#: nothing else happens.
+BATCH_TRANSACTIONS_MAX: Final = 128
+BATCH_SIZE_BYTES_MAX: Final = 131_072
+
 ANNOUNCEMENT_SIZE_BYTES_MAX: Final = 256
 BLOCK_REQUEST_SIZE_BYTES_MAX: Final = 128
 SNAPSHOT_REQUEST_SIZE_BYTES_MAX: Final = 128
+
+
+@canonical("pdfed/transaction-batch/v1")
+@dataclass(frozen=True, slots=True)
+class TransactionBatch:
+    """Encoded transactions, each by itself as good as any."""
+
+    transactions: Annotated[tuple[TransactionBytes, ...], Size(BATCH_TRANSACTIONS_MAX, low=1)]
 
 
 @canonical("pdfed/announcement/v1")

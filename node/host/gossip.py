@@ -13,6 +13,8 @@ Traps of libp2p 0.8.1 that this mends:
 * The times of all deliveries are kept for ever.
 * An RPC with an older record of its sender's addresses is discarded whole, so a clock that steps back mutes a
   node. Addresses come from the peer manager; records are ignored, which also saves their verification.
+* Every message sent carries a record of our own addresses, which is read from the host, parsed and packed again each
+  time: more than two milliseconds. Here that is done once in `_RECORD_AGE_MAX_S`.
 * Queues of 32 messages per peer overflow in silence. Here they hold `HostLimits.gossip_queue_max`, and what the
   router drops can be found by pulling, as gossip promises nothing.
 
@@ -43,7 +45,7 @@ from node.host.interface import Accept, FaultListener, FrameTooLarge, HostLimits
 from node.host.mends import GuardedManager
 from pdfedchain.errors import DecodeError, InputError, SignatureError
 
-__all__ = ["MendedGossipSub", "MendedPubsub", "new_gossip"]
+__all__ = ["MendedGossipSub", "MendedPubsub", "RememberingHost", "new_gossip"]
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,9 @@ log = logging.getLogger(__name__)
 _RPC_SIZE_BYTES_MAX: Final = 2_097_152
 
 _VARINT_SIZE_BYTES_MAX: Final = 10
+
+#: How old what we say of our own addresses may be; nobody here relies on it.
+_RECORD_AGE_MAX_S: Final = 1.0
 
 
 class MendedGossipSub(GossipSub):  # type: ignore[misc]
@@ -67,6 +72,66 @@ class MendedGossipSub(GossipSub):  # type: ignore[misc]
         """Pass a message on."""
         await super().publish(msg_forwarder, pubsub_msg)
         self.recent_message_deliveries.clear()
+
+
+class _OwnRecord:
+    """Our record as the peer store keeps it, with what is asked of it for every message computed once."""
+
+    def __init__(self, envelope: Any) -> None:
+        self.envelope = envelope
+        self._addresses = envelope._env_addrs_set()
+        self._packed: bytes = envelope.marshal_envelope()
+
+    def _env_addrs_set(self) -> Any:
+        return self._addresses
+
+    def marshal_envelope(self) -> bytes:
+        """The bytes to send."""
+        return self._packed
+
+
+class _RememberingStore:
+    """A peer store that answers `get_local_record` from memory."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._record: _OwnRecord | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def get_local_record(self) -> _OwnRecord | None:
+        """Our own record, ``None`` before the first."""
+        envelope = self._inner.get_local_record()
+        if envelope is None:
+            return None
+        if self._record is None or self._record.envelope is not envelope:
+            self._record = _OwnRecord(envelope)
+        return self._record
+
+
+class RememberingHost:
+    """The host as pubsub sees it: what it says of our own addresses holds for `_RECORD_AGE_MAX_S`."""
+
+    def __init__(self, inner: IHost) -> None:
+        self._inner = inner
+        self._store = _RememberingStore(inner.get_peerstore())
+        self._addresses: list[Any] = []
+        self._asked_at = -_RECORD_AGE_MAX_S
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def get_peerstore(self) -> _RememberingStore:
+        """The peer store, remembering."""
+        return self._store
+
+    def get_addrs(self) -> list[Any]:
+        """Addresses we are reached at."""
+        now = time.monotonic()
+        if now - self._asked_at >= _RECORD_AGE_MAX_S:
+            self._addresses, self._asked_at = self._inner.get_addrs(), now
+        return self._addresses
 
 
 class _Queues(dict[ID, RpcQueue]):
@@ -94,7 +159,7 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
         fault: FaultListener,
         wrap: Callable[[Any], FrameStream],
     ) -> None:
-        super().__init__(host, router, seen_ttl=600, validation_cache_ttl=300, strict_signing=True)
+        super().__init__(RememberingHost(host), router, seen_ttl=600, validation_cache_ttl=300, strict_signing=True)
         self.counter = time.time_ns()
         self.peer_queues = _Queues(limits.gossip_queue_max)
         self._limits = limits

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.peer.envelope import Envelope
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import PUBSUB_SIGNING_PREFIX
@@ -388,3 +389,22 @@ async def test_a_burst_of_gossip_arrives_complete() -> None:
         for number in range(300):
             await one.publish(TOPIC, number.to_bytes(4, "big"))
         await until(lambda: len(victim.received) == 301)
+
+
+async def test_the_record_of_our_own_addresses_is_packed_once_for_many_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed: list[Envelope] = []
+    pack = Envelope.marshal_envelope
+
+    def counted(envelope: Envelope) -> bytes:
+        packed.append(envelope)
+        return pack(envelope)
+
+    async with open_host(b"a" * 32) as sender, open_host(b"b" * 32) as host:
+        victim = Victim(host)
+        await meet(sender, victim)
+        monkeypatch.setattr(Envelope, "marshal_envelope", counted)
+        for number in range(20):
+            await victim.still_receives(sender, b"%d" % number)
+    assert len(packed) <= 4
