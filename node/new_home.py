@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from node.config import Config, NetworkConfig, NodeConfig, NodeRole, check_name, render_config
@@ -14,7 +15,7 @@ from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import UsageError
 from pdfedchain.state.onion import new_onion
 
-__all__ = ["create_home"]
+__all__ = ["create_home", "renew_card"]
 
 
 def create_home(
@@ -51,10 +52,26 @@ def create_home(
     peer_id = peer_id_of_public_key(network.address)
     onion = new_onion(account) if NodeRole.AUTHORITY in roles else None
     card = Card(name, account.address, peer_id, listen, f"{advertise or listen}/p2p/{peer_id}", tuple(roles), onion)
-    home.card_path.write_text(json.dumps(card.to_plain(), indent=1) + "\n", encoding="utf-8")
+    _write_card(home, card)
     config = Config(NodeConfig(name, tuple(roles)), NetworkConfig(listen))
     home.config_path.write_text(render_config(config), encoding="utf-8")
     return home, card
+
+
+def renew_card(home: Home) -> Card:
+    """Write the card with an onion that was never used.
+
+    Raises:
+        UsageError: the home has no usable card or key.
+        OSError: the disk refuses.
+    """
+    card = replace(home.card(), onion=new_onion(home.account_key()))
+    _write_card(home, card)
+    return card
+
+
+def _write_card(home: Home, card: Card) -> None:
+    home.card_path.write_text(json.dumps(card.to_plain(), indent=1) + "\n", encoding="utf-8")
 
 
 def _require_empty(path: Path) -> None:

@@ -24,7 +24,7 @@ from pdfedchain.errors import InvalidBlock, InvalidTransaction
 from pdfedchain.ids import Address, Hash
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.governance_events import OnionExhausted, OnionRenewed
-from pdfedchain.state.membership import onion_of
+from pdfedchain.state.membership import anchor_onion
 from pdfedchain.state.onion import next_layer
 from pdfedchain.state.view import LedgerView
 from pdfedchain.types.governance import Onion
@@ -59,11 +59,11 @@ def advance_beacon(draft: Draft, context: BlockContext, preimage: Hash | None) -
     if preimage is None or next_layer(preimage) != onion.last:
         raise InvalidBlock(f"the contribution to the beacon is not the next one of {context.proposer.hex()}")
     draft.set_beacon(tagged_hash("pdfed/beacon-mix/v1", draft.beacon, preimage))
-    used = replace(onion, remaining=onion.remaining - 1, last=preimage)
-    if not used.remaining and used.renewal is not None:
-        used = onion_of(used.renewal, number=used.number + 1)
-    draft.set_onion(context.proposer, used)
-    if not used.remaining:
+    if onion.remaining == 1 and onion.renewal is not None:
+        anchor_onion(draft, context.proposer, onion.renewal, number=onion.number + 1)
+        return
+    draft.set_onion(context.proposer, replace(onion, remaining=onion.remaining - 1, last=preimage))
+    if onion.remaining == 1:
         draft.emit(OnionExhausted(context.proposer))
 
 
@@ -80,10 +80,10 @@ def renew_onion(draft: Draft, context: BlockContext, sender: Address, payload: R
         raise InvalidTransaction("onion", f"it follows number {payload.number}, the present one is {onion.number}")
     if onion.renewal is not None:
         raise InvalidTransaction("onion", "a renewal is anchored already and cannot be changed")
-    if payload.onion.salt == onion.salt:
-        raise InvalidTransaction("onion", "the salt is the present onion's: everybody knows its layers")
-    renewed = replace(onion, renewal=payload.onion)
-    if not onion.remaining:
-        renewed = onion_of(payload.onion, number=onion.number + 1)
-    draft.set_onion(sender, renewed)
+    if draft.has_anchored(sender, payload.onion):
+        raise InvalidTransaction("onion", "this salt was used before: everybody knows what it gives")
+    if onion.remaining:
+        draft.set_onion(sender, replace(onion, renewal=payload.onion))
+    else:
+        anchor_onion(draft, sender, payload.onion, number=onion.number + 1)
     draft.emit(OnionRenewed(sender, onion.number + 1))

@@ -27,6 +27,7 @@ from pdfedchain.state.view import (
     GOVERNANCE_KEY,
     INDEX_KEY,
     ONION_PREFIX,
+    ONION_SALT_PREFIX,
     OPEN_COUNT_PREFIX,
     PARAMETERS_KEY,
     PARTICIPANT_PREFIX,
@@ -47,7 +48,7 @@ from pdfedchain.types.checkpoint import Account, Checkpoint, Participant, TaskRe
 from pdfedchain.types.economy import Totals
 from pdfedchain.types.event import Event
 from pdfedchain.types.genesis import ChainParameters
-from pdfedchain.types.governance import ChangeProposal, Conviction, Governance, Onion
+from pdfedchain.types.governance import ChangeProposal, Conviction, Governance, Onion, OnionAnchor
 from pdfedchain.types.ledger import (
     Admission,
     LedgerIndex,
@@ -255,6 +256,10 @@ class Draft(LedgerView):
     def set_onion(self, address: Address, onion: Onion) -> None:
         """Write what is left of an authority's onion."""
         self._write(ONION_PREFIX + address, onion)
+
+    def remember_salt(self, address: Address, onion: OnionAnchor) -> None:
+        """Note that an authority has anchored an onion with this salt."""
+        self._write_bytes(ONION_SALT_PREFIX + address + onion.salt, b"\x01")
 
     def delete_onion(self, address: Address) -> None:
         """An authority has left, or joins without an onion."""

@@ -11,7 +11,7 @@ from pdfedchain.limits import UINT_MAX
 from pdfedchain.state.accounts import add_to_pool
 from pdfedchain.state.beacon import first_beacon
 from pdfedchain.state.draft import Draft
-from pdfedchain.state.membership import begin_membership, onion_of
+from pdfedchain.state.membership import anchor_onion, begin_membership
 from pdfedchain.state.participants import add_participant, add_task
 from pdfedchain.types.checkpoint import Account
 from pdfedchain.types.economy import Totals
@@ -52,7 +52,7 @@ def genesis_tree(genesis: Genesis, *, application: str, versions: range) -> Stat
     for onion in initial.onions:
         if onion.authority not in genesis.authorities or draft.onion(onion.authority) is not None:
             raise DecodeError(f"genesis anchors an onion of {onion.authority.hex()}, no authority or one twice")
-        draft.set_onion(onion.authority, onion_of(onion.onion, number=0))
+        anchor_onion(draft, onion.authority, onion.onion, number=0)
     for allocation in initial.allocations:
         _check_key("account", allocation.address)
         if draft.account(allocation.address) != Account(0, 0):

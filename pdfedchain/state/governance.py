@@ -179,6 +179,12 @@ def _reason_against(view: LedgerView, context: BlockContext, change: Change) -> 
     governance = view.governance
     if isinstance(change, AddAuthority) and change.address in governance.following:
         return f"{change.address.hex()} is an authority already"
+    if (
+        isinstance(change, AddAuthority)
+        and change.onion is not None
+        and view.has_anchored(change.address, change.onion)
+    ):
+        return f"{change.address.hex()} has used this onion before; its node makes another with a new card"
     if isinstance(change, RemoveAuthority) and change.address not in governance.following:
         return f"{change.address.hex()} is no authority"
     if isinstance(change, UpgradeVersion):

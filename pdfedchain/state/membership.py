@@ -21,7 +21,7 @@ from pdfedchain.state.view import LedgerView
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.governance import Governance, Onion, OnionAnchor, Term
 
-__all__ = ["add_authority", "advance_sets", "begin_membership", "onion_of", "remove_authority", "set_at"]
+__all__ = ["add_authority", "advance_sets", "anchor_onion", "begin_membership", "remove_authority", "set_at"]
 
 
 def begin_membership(draft: Draft, authorities: AuthoritySet, version: int) -> None:
@@ -80,7 +80,7 @@ def add_authority(draft: Draft, address: Address, onion: OnionAnchor | None) -> 
     if onion is None:
         draft.delete_onion(address)
     else:
-        draft.set_onion(address, onion_of(onion, number=0))
+        anchor_onion(draft, address, onion, number=0)
     return ""
 
 
@@ -103,6 +103,7 @@ def remove_authority(draft: Draft, context: BlockContext, address: Address) -> s
     return ""
 
 
-def onion_of(anchor: OnionAnchor, *, number: int) -> Onion:
-    """An onion nothing has been revealed of."""
-    return Onion(anchor.salt, number, anchor.length, anchor.anchor, None)
+def anchor_onion(draft: Draft, address: Address, anchor: OnionAnchor, *, number: int) -> None:
+    """Give an authority an onion that nothing has been shown of."""
+    draft.remember_salt(address, anchor)
+    draft.set_onion(address, Onion(anchor.salt, number, anchor.length, anchor.anchor, None))

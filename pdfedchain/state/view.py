@@ -25,8 +25,9 @@ What lies under which key (addresses, hashes and CIDs in binary)::
     conviction/<address>              Conviction
     beacon                            32 bytes
     onion/<address>                   Onion
+    onion-salt/<address><salt>        one byte: this authority has anchored an onion with this salt
 
-All but four values are canonical encodings, so `Store.state_items` with a prefix lists them without a tree, and a
+All but five values are canonical encodings, so `Store.state_items` with a prefix lists them without a tree, and a
 Merkle proof of a key shows a typed value to those who hold nothing but a header.
 """
 
@@ -44,7 +45,7 @@ from pdfedchain.types.ballot import Ballot, BallotKind
 from pdfedchain.types.checkpoint import Account, Checkpoint, Participant, TaskRecord
 from pdfedchain.types.economy import Totals
 from pdfedchain.types.genesis import ChainParameters
-from pdfedchain.types.governance import ChangeProposal, Conviction, Governance, Onion
+from pdfedchain.types.governance import ChangeProposal, Conviction, Governance, Onion, OnionAnchor
 from pdfedchain.types.ledger import (
     Admission,
     LedgerIndex,
@@ -70,6 +71,7 @@ __all__ = [
     "GOVERNANCE_KEY",
     "INDEX_KEY",
     "ONION_PREFIX",
+    "ONION_SALT_PREFIX",
     "OPEN_COUNT_PREFIX",
     "PARAMETERS_KEY",
     "PARTICIPANT_PREFIX",
@@ -109,6 +111,7 @@ PROPOSAL_PREFIX: Final = b"proposal/"
 CONVICTION_PREFIX: Final = b"conviction/"
 BEACON_KEY: Final = b"beacon"
 ONION_PREFIX: Final = b"onion/"
+ONION_SALT_PREFIX: Final = b"onion-salt/"
 
 T = TypeVar("T")
 
@@ -280,3 +283,7 @@ class LedgerView:
     def onion(self, address: Address) -> Onion | None:
         """What is left of an authority's onion."""
         return self._read(Onion, ONION_PREFIX + address)
+
+    def has_anchored(self, address: Address, onion: OnionAnchor) -> bool:
+        """Whether an authority has used this salt before: everybody knows what it showed then."""
+        return self._read_bytes(ONION_SALT_PREFIX + address + onion.salt) is not None

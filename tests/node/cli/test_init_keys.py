@@ -7,6 +7,8 @@ import pytest
 
 from node.__main__ import main
 from node.home import Home
+from pdfedchain.state.onion import OnionSecrets
+from pdfedchain.types.governance import Onion, OnionAnchor
 
 
 def test_init_makes_a_home_and_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,6 +18,21 @@ def test_init_makes_a_home_and_a_card(tmp_path: Path, capsys: pytest.CaptureFixt
     card = json.loads((tmp_path / "h" / "card.json").read_text())
     assert {"home": str(tmp_path / "h"), **card} == answer
     assert (card["name"], card["roles"]) == ("alice", ["trainer"])
+
+
+def test_a_new_card_differs_in_its_onion_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--home", str(tmp_path / "h"), "--name", "alice"]) == 0
+    before = json.loads((tmp_path / "h" / "card.json").read_text())
+    assert main(["keys", "--home", str(tmp_path / "h"), "--new-card"]) == 0
+    after = json.loads((tmp_path / "h" / "card.json").read_text())
+    assert before["onion"]["salt"] != after["onion"]["salt"]
+    assert {**before, "onion": None} == {**after, "onion": None}
+    assert OnionSecrets(Home(tmp_path / "h").account_key()).owns(onion_of(Home(tmp_path / "h").card().onion))
+
+
+def onion_of(anchor: OnionAnchor | None) -> Onion:
+    assert anchor is not None
+    return Onion(anchor.salt, 0, anchor.length, anchor.anchor, None)
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,10 @@ def test_a_newcomers_anchor_comes_with_its_admission_and_leaves_with_it() -> Non
         left = world.view.onion(NEWCOMER.address)
         assert (left is not None and left.remaining < 40) == isinstance(change, AddAuthority)
         assert (NEWCOMER.address in world.voting) == isinstance(change, AddAuthority)
+    again = world.sign(world.authorities[0], ProposeChange(AddAuthority(NEWCOMER.address, anchor("newcomer"))))
+    with pytest.raises(InvalidBlock, match="used this onion before"):
+        world.block(again)
+    world.block((world.authorities[0], ProposeChange(AddAuthority(NEWCOMER.address, anchor("newcomer", 1)))))
 
 
 def test_who_leaves_on_its_turn_still_contributes() -> None:
