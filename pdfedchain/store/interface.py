@@ -118,6 +118,10 @@ class Store(Protocol):
         """Lowest height from which on all bodies are here; one above the last block if none is."""
         ...
 
+    def events_from(self) -> int:
+        """Lowest height from which on all events are here; `events` is silent about those below."""
+        ...
+
     def prune(self, *, below_height: int, events: bool = False) -> int:
         """Forget the bodies of the blocks below a height; with ``events`` those blocks' events too.
 

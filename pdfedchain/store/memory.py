@@ -37,6 +37,7 @@ class MemoryStore:
         self._authorities: AuthoritySet | None = None
         self._height = 0
         self._headers_from = 1
+        self._events_from = 1
         self._light: dict[int, LightBlock] = {}
         self._handovers: list[int] = []
         self._bodies: dict[int, BlockBody] = {}
@@ -63,7 +64,7 @@ class MemoryStore:
         check_restored(self._genesis, last, state, authorities)
         for block in (*handovers, last):
             self._add_light(block)
-        self._headers_from = last.header.height
+        self._headers_from, self._events_from = last.header.height, last.header.height + 1
         self._genesis, self._state, self._authorities = genesis, state, authorities
         self._values = dict(state.items())
 
@@ -129,15 +130,20 @@ class MemoryStore:
     def headers_from(self) -> int:
         return self._headers_from
 
+    def events_from(self) -> int:
+        return self._events_from
+
     def bodies_from(self) -> int:
         return self._height - len(self._bodies) + 1
 
     def prune(self, *, below_height: int, events: bool = False) -> int:
-        heights = [height for height in self._bodies if height < min(below_height, self._height)]
+        below = min(below_height, self._height)
+        heights = [height for height in self._bodies if height < below]
         for height in heights:
             del self._bodies[height]
         if events:
-            self._events = [stored for stored in self._events if stored.height >= min(below_height, self._height)]
+            self._events = [stored for stored in self._events if stored.height >= below]
+            self._events_from = max(self._events_from, below)
         return len(heights)
 
     def state(self) -> StateTree:

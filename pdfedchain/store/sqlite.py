@@ -108,7 +108,8 @@ class SqliteStore(SqliteFile):
             for block in (*handovers, last):
                 self._write_light(block)
             self._begin(genesis, state, authorities)
-            self._put_meta("headers_from", last.header.height.to_bytes(8, "big"))
+            self._put_height("headers_from", last.header.height)
+            self._put_height("events_from", last.header.height + 1)
         self._tree = (last.header.height, state)
 
     def _begin(self, genesis: Genesis, state: StateTree, authorities: AuthoritySet) -> None:
@@ -133,6 +134,9 @@ class SqliteStore(SqliteFile):
 
     def _put_meta(self, name: str, value: bytes) -> None:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def _put_height(self, name: str, height: int) -> None:
+        self._put_meta(name, height.to_bytes(8, "big"))
 
     def _write_light(self, block: LightBlock) -> None:
         height = block.header.height
@@ -163,6 +167,8 @@ class SqliteStore(SqliteFile):
             if events:
                 self._connection.execute("DELETE FROM events WHERE height < ?", (below,))
                 self._connection.execute("DELETE FROM event_subjects WHERE height < ?", (below,))
+                if below > self.events_from():
+                    self._put_height("events_from", below)
         return pruned
 
     def _write_events(self, height: int, events: tuple[Event, ...]) -> None:
@@ -220,7 +226,8 @@ class SqliteStore(SqliteFile):
 
     def handovers(self, *, from_height: int = 1, to_height: int | None = None) -> Iterator[LightBlock]:
         sql = (
-            "SELECT light, height FROM handovers JOIN light_blocks USING (height) WHERE height BETWEEN ? AND ? LIMIT ?"
+            "SELECT light, height FROM handovers JOIN light_blocks USING (height)"
+            " WHERE height BETWEEN ? AND ? ORDER BY height LIMIT ?"
         )
         last = _HEIGHT_MAX if to_height is None else min(to_height, _HEIGHT_MAX)
         while True:
@@ -233,7 +240,13 @@ class SqliteStore(SqliteFile):
             from_height = page[-1][1] + 1
 
     def headers_from(self) -> int:
-        row = self._row("SELECT value FROM meta WHERE name = 'headers_from'")
+        return self._height_named("headers_from")
+
+    def events_from(self) -> int:
+        return self._height_named("events_from")
+
+    def _height_named(self, name: str) -> int:
+        row = self._row("SELECT value FROM meta WHERE name = ?", name)
         return 1 if row is None else int.from_bytes(row[0], "big")
 
     def bodies_from(self) -> int:

@@ -198,12 +198,14 @@ def test_pruning_forgets_bodies_and_keeps_headers(store: Store) -> None:
     with pytest.raises(Pruned):
         store.block_by_hash(finals[0].block.hash)
     assert store.final_block(4) == finals[3]
-    assert len(list(store.events(from_height=0))) == 6
+    assert (len(list(store.events(from_height=0))), store.events_from()) == (6, 1)
     assert store.transaction_height(transaction_hash(b"key0=value")) == 1
     assert store.state().root == maker.position.state.root
     assert store.prune(below_height=100, events=True) == 2
     assert store.final_block(6) == finals[5]
     assert [stored.height for stored in store.events(from_height=0)] == [6]
+    assert store.prune(below_height=2, events=True) == 0
+    assert store.events_from() == 6
     store.commit(*maker.advance(b"more=1"))
     assert store.bodies_from() == 6
 
@@ -221,7 +223,7 @@ def test_a_store_begins_after_a_block(make_store: MakeStore) -> None:
         assert (restored.genesis(), restored.height(), list(restored.handovers())) == (None, 0, [])
     restored.restore(maker.genesis, handovers, last, state, authorities)
     assert (restored.genesis(), restored.height()) == (maker.genesis, 4)
-    assert (restored.headers_from(), restored.bodies_from()) == (4, 5)
+    assert (restored.headers_from(), restored.bodies_from(), restored.events_from()) == (4, 5, 5)
     assert (restored.state().root, restored.next_authorities()) == (state.root, authorities)
     assert dict(restored.state_items(b"")) == dict(full.state_items(b""))
     assert [block.header.height for block in restored.handovers()] == [2]
