@@ -9,6 +9,7 @@ from typing import Final
 from node.benches.chain import bench_chain
 from node.benches.figures import Figure, machine
 from node.benches.models import bench_score, bench_train
+from node.benches.proofs import bench_proofs
 from node.benches.scores import bench_folder_score
 from node.cli.commands import EXIT_SUCCESS
 from node.cli.output import Output
@@ -23,15 +24,15 @@ _TRAINING_IMAGES_MIN: Final = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("what", choices=("chain", "score", "train", "transfer"), help="what to measure")
+    parser.add_argument("what", choices=("chain", "proofs", "score", "train", "transfer"), help="what to measure")
     parser.add_argument(
         "--home",
         type=Path,
         metavar="H",
         help="a home with an accepted checkpoint: train needs it, score measures it too",
     )
-    parser.add_argument("--transfers", type=int, default=20_000, metavar="N", help="chain: default 20000")
-    parser.add_argument("--accounts", type=int, default=100_000, metavar="N", help="chain: default 100000")
+    parser.add_argument("--transfers", type=int, default=20_000, metavar="N", help="chain, proofs: default 20000")
+    parser.add_argument("--accounts", type=int, default=100_000, metavar="N", help="chain, proofs: default 100000")
     parser.add_argument(
         "--eth-tester-python", type=Path, metavar="P", help="chain: an interpreter that has eth-tester and py-evm"
     )
@@ -63,6 +64,8 @@ def _measure(arguments: argparse.Namespace) -> list[Figure]:
     match arguments.what:
         case "chain":
             return bench_chain(arguments.transfers, arguments.accounts, arguments.eth_tester_python)
+        case "proofs":
+            return bench_proofs(arguments.transfers, arguments.accounts)
         case "transfer":
             return _transfer(arguments.megabytes, arguments.rounds)
         case "score":
