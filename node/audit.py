@@ -30,6 +30,7 @@ from node.reward_replay import RewardReplay
 from node.weights.store import Problem as BlockProblem
 from node.weights.store import WeightsStore
 from node.workers import Worker
+from pdfedchain.audit import ProblemKind as ChainProblemKind
 from pdfedchain.audit import verify_chain
 from pdfedchain.errors import DecodeError
 from pdfedchain.ids import Cid, cid_text
@@ -134,6 +135,11 @@ def audit_chain(home: Home, reader: ChainReader, audit: Audit) -> None:
 
 def audit_rewards(reader: ChainReader, audit: Audit) -> None:
     """Derive every reward again, by arithmetic of its own, and compare with the events that the store holds."""
+    kept_from = reader.store.events_from()
+    if kept_from > 1:
+        where = f"events of blocks 1 to {kept_from - 1}"
+        audit.problems.append(Problem(ChainProblemKind.PRUNED, where, "events to derive rewards from", "pruned"))
+        return
     replay = RewardReplay(reader.ledger_genesis(), reader.task)
     for height, events in itertools.groupby(reader.store.events(from_height=1), key=lambda stored: stored.height):
         happened = [ledger_event(stored.event) for stored in events]

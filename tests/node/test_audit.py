@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from node.weights.store import WeightsStore
 from node.weights.tree import Expected, children
 from node.workers import Worker
 from pdfedchain.ids import Cid, cid_text
+from pdfedchain.store.memory import MemoryStore
+from pdfedchain.store.sqlite import SqliteStore
 from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
 from pdfedchain.types.score import ScoreReport, Unscorable, UnscorableReason
 from tests.support.fake_worker import FakeWorker, half_the_distance
@@ -196,6 +199,33 @@ def test_rewards_cannot_be_checked_without_the_events_they_follow_from(
     connection.close()
     answer = audit(home, "--scores", "none", status=1)
     assert {"events", ProblemKind.REWARD} == kinds(answer)
+
+
+def test_a_pruned_home_is_said_to_be_pruned(home: Home, audit: Callable[..., dict[str, Any]]) -> None:
+    with closing(SqliteStore(home.chain_db)) as store:
+        store.prune(below_height=5)
+    answer = audit(home, status=1)
+    assert [(problem["kind"], problem["where"]) for problem in answer["problems"]] == [("pruned", "blocks 1 to 4")]
+    assert (answer["scores_checked"], answer["scores_out_of_tolerance"], answer["lineage_edges"]) == (2, 0, 1)
+
+
+def test_a_home_that_began_with_a_snapshot_says_so(home: Home, audit: Callable[..., dict[str, Any]]) -> None:
+    full = MemoryStore()
+    with closing(SqliteStore(home.chain_db)) as store:
+        genesis, last = store.genesis(), store.light_block(store.height())
+        assert genesis is not None
+        full.restore(genesis, list(store.handovers()), last, store.state(), store.next_authorities())
+    for file in home.path.glob("chain.db*"):
+        file.unlink()
+    with closing(SqliteStore(home.chain_db)) as store:
+        store.restore(genesis, list(full.handovers()), last, full.state(), full.next_authorities())
+    height = last.header.height
+    answer = audit(home, status=1)
+    assert [(problem["kind"], problem["where"]) for problem in answer["problems"]] == [
+        ("pruned", f"blocks 1 to {height}"),
+        ("pruned", f"events of blocks 1 to {height}"),
+    ]
+    assert (answer["blocks"], answer["scores_checked"], answer["scores_out_of_tolerance"]) == (height, 2, 0)
 
 
 def test_a_file_that_is_no_database(home: Home, audit: Callable[..., dict[str, Any]]) -> None:
