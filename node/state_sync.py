@@ -243,7 +243,7 @@ async def _collect(
     async def fetch_from(peer_id: str) -> None:
         own: list[int] = []
         try:
-            async with await host.open_stream(peer_id, SNAPSHOT_PROTOCOL) as stream:
+            async with await host.open_stream(peer_id, SNAPSHOT_PROTOCOL, bulk=True) as stream:
                 while own := _run_of([index for index in assembly.missing if index not in claimed]):
                     claimed.update(own)
                     await stream.send_frame(encode(SnapshotRequest(assembly.manifest.height, own[0], len(own))))
