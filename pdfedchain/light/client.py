@@ -8,6 +8,12 @@ the chain's state, if the stranger shows
 3. a header certified by the authorities of that moment, with the root of the state;
 4. Merkle proofs from that root to values, or to their absence (`LightClient.values`).
 
+::
+
+    from_genesis ──► head: genesis ──follow──► head: block ──follow──► head: later block ...
+    from_header ─────────────────────────────► head: block           │
+                                                    └──── values ────┴──► ProvenState of that block
+
 The rules, for a client whose *head* is the newest header it trusts:
 
 * Headers are followed in order of height; none is ever taken back.
@@ -29,7 +35,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from pdfedchain.codec import decode
+from pdfedchain.codec import decode, encode
 from pdfedchain.crypto import hash_of, verify_absence, verify_presence
 from pdfedchain.errors import InvalidProof
 from pdfedchain.ids import Hash
@@ -40,6 +46,7 @@ from pdfedchain.light.errors import (
     BrokenLink,
     ForkDetected,
     FromTheFuture,
+    LightError,
     NotNewer,
     NotProven,
     TrustExpired,
@@ -49,6 +56,7 @@ from pdfedchain.light.errors import (
 )
 from pdfedchain.limits import LIGHT_BLOCK_SIZE_BYTES_MAX, LIGHT_BUNDLE_SIZE_BYTES_MAX
 from pdfedchain.types.authorities import AuthoritySet
+from pdfedchain.types.block import Header
 from pdfedchain.types.genesis import Genesis
 from pdfedchain.types.light import HeaderAnchor, LightBlock, LightBundle, ValueProof
 from pdfedchain.types.vote import VoteKind
@@ -70,6 +78,7 @@ class Head:
         hash: of the block; at height 0, of genesis.
         state_root: of the state after it; ``None`` for genesis, which names none.
         next_authorities: who vote on the next block.
+        header: ``None`` for genesis.
         block: ``None`` for the anchor, which is trusted for its hash and not for a certificate.
     """
 
@@ -79,6 +88,7 @@ class Head:
     hash: Hash
     state_root: Hash | None
     next_authorities: AuthoritySet
+    header: Header | None
     block: LightBlock | None
 
 
@@ -171,6 +181,16 @@ class LightClient:
         head = _anchored(decode(HeaderAnchor, anchor, size_bytes_max=LIGHT_BLOCK_SIZE_BYTES_MAX), trusted)
         return cls(head, trusting_period_ms=trusting_period_ms, clock_bound_ms=clock_bound_ms)
 
+    def anchor(self) -> bytes:
+        """What to keep in order to begin from this head another time: for `from_header`, with `Head.hash`.
+
+        Raises:
+            LightError: the head is genesis; keep that.
+        """
+        if self.head.header is None:
+            raise LightError("the head is genesis, which is an anchor itself", hint="follow a block first")
+        return encode(HeaderAnchor(self.head.header, self.head.next_authorities))
+
     def follow(self, block: bytes, *, now_ms: int) -> Head:
         """Trust a later block, an encoded `LightBlock`.
 
@@ -206,7 +226,7 @@ class LightClient:
         following = _handed_over(block, self.head.next_authorities)
         self._authorities = self.head.next_authorities
         self.head = Head(
-            self.head.chain_id, header.height, header.time_ms, block.hash, header.state_root, following, block
+            self.head.chain_id, header.height, header.time_ms, block.hash, header.state_root, following, header, block
         )
         return self.head
 
@@ -294,11 +314,13 @@ def _anchored(anchor: Genesis | HeaderAnchor, trusted: Hash) -> Head:
         what = "genesis" if isinstance(anchor, Genesis) else "the first header"
         raise UntrustedAnchor(f"{what} has the hash {found.hex()}, trusted is {trusted.hex()}")
     if isinstance(anchor, Genesis):
-        return Head(anchor.chain_id, 0, anchor.time_ms, found, None, anchor.authorities, None)
+        return Head(anchor.chain_id, 0, anchor.time_ms, found, None, anchor.authorities, None, None)
     header = anchor.header
     if header.next_authorities != hash_of(anchor.next_authorities):
         raise BadHandover(f"the authorities shown with block {header.height} are not those it names for the next block")
-    return Head(header.chain_id, header.height, header.time_ms, found, header.state_root, anchor.next_authorities, None)
+    return Head(
+        header.chain_id, header.height, header.time_ms, found, header.state_root, anchor.next_authorities, header, None
+    )
 
 
 def _check_certificate(block: LightBlock, authorities: AuthoritySet) -> None:

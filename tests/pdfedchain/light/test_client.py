@@ -114,6 +114,15 @@ def test_every_header_may_be_followed_too() -> None:
     assert following(*range(1, 9)).head == following(3, 5, 8).head
 
 
+def test_a_client_begins_again_from_what_it_kept() -> None:
+    trusting = following(3, 5)
+    again = LightClient.from_header(trusting.anchor(), trusting.head.hash)
+    assert again.anchor() == trusting.anchor()
+    assert again.follow(encode(block(8)), now_ms=NOW_MS) == trusting.follow(encode(block(8)), now_ms=NOW_MS)
+    with pytest.raises(LightError, match="genesis"):
+        client().anchor()
+
+
 @pytest.mark.parametrize("height", range(9))
 def test_a_bundle_may_begin_anywhere(height: int) -> None:
     assert GENESIS is not None
