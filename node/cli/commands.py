@@ -69,6 +69,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "checkpoints": Command("checkpoints", "submitted checkpoints and their scores"),
     "participants": Command("participants", "registered participants"),
     "proposals": Command("proposals", "authorities, proposed changes of the rules, and what is scheduled"),
+    "successor": Command("successor", "the genesis of a chain that goes on from the state of this one"),
     "tx": Command("tx", "sign a transaction and send it through the running node"),
     "provenance": Command("provenance", "the lineage of a checkpoint"),
     "export": Command("export", "write a checkpoint as a diffusers folder"),
