@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import trio
@@ -25,7 +26,9 @@ from node.host.framing import FrameStream, serve
 from node.host.interface import Stream
 from node.mempool import Mempool
 from node.multiaddress import parse_multiaddress
+from node.state_sync import SnapshotServer
 from node.sync import BlockServer
+from node.transaction_gossip import TransactionGossip
 from node.weights.cid import Block, Codec
 from node.weights.dag import DirectoryNode, FileNode, Link, decode_node, encode_node
 from node.weights.errors import MalformedWeights
@@ -33,9 +36,9 @@ from node.weights.messages import Answer, Want
 from node.weights.serve import WeightsServer
 from node.weights.store import WeightsStore
 from node.weights.transfer import Transfer
-from node.wire import BlockRequest
+from node.wire import BlockRequest, SnapshotRequest, TransactionBatch
 from pdfedchain.codec import decode, encode
-from pdfedchain.errors import DecodeError, InputError
+from pdfedchain.errors import DecodeError, InputError, SignatureError
 from pdfedchain.ids import Hash
 from pdfedchain.state.ledger import Ledger
 from pdfedchain.store.memory import MemoryStore
@@ -45,6 +48,7 @@ from pdfedchain.types.ledger import LedgerGenesis
 from pdfedchain.types.transaction import SignedTransaction, Transaction
 from pdfedchain.types.transaction import Transfer as Payment
 from tests.fuzz.target import LENGTH_MAX, Target, scratch_folder
+from tests.fuzz.targets_light import LightWorld
 from tests.pdfedchain.ledger_world import CHAIN_ID, World, key_of
 
 __all__ = ["node_targets"]
@@ -117,9 +121,11 @@ class MempoolTarget:
 
     def __init__(self) -> None:
         self._world, self._ledger = World(), Ledger()
-        self._pool = self._empty()
+        self._pool = self.empty()
 
-    def _empty(self) -> Mempool:
+    def empty(self) -> Mempool:
+        """A pool like the one that is fed."""
+
         def check(transaction: bytes) -> None:
             self._ledger.check(self._world.state, self._world.context(), transaction)
 
@@ -130,7 +136,7 @@ class MempoolTarget:
 
     def __call__(self, data: bytes) -> None:
         if len(self._pool) > 20:
-            self._pool = self._empty()
+            self._pool = self.empty()
         try:
             transaction = decode(Transaction, data[1:], size_bytes_max=LENGTH_MAX)
         except DecodeError:
@@ -151,6 +157,35 @@ class MempoolTarget:
 def _payment(nonce: int) -> bytes:
     key = key_of("trainer")
     return encode(Transaction(CHAIN_ID, key.address, nonce, Payment(key_of("voter").address, 1)))
+
+
+async def _inline(work: Callable[[], Any]) -> Any:
+    await trio.lowlevel.checkpoint()
+    return work()
+
+
+def _signed(nonce: int) -> bytes:
+    key = key_of("trainer")
+    return encode(Transaction(CHAIN_ID, key.address, nonce, Payment(key_of("voter").address, 1)).sign(key))
+
+
+class GossipTarget:
+    """Batches of transactions from neighbours, judged one by one by a pool."""
+
+    def __init__(self) -> None:
+        self._pool = MempoolTarget()
+
+    def __call__(self, data: bytes) -> None:
+        pool = self._pool.empty()
+        gossip = TransactionGossip(pool.add, _publish_nothing, arrived=lambda: None, dropped=lambda: None)
+        try:
+            gossip.receive("peer", data)
+        except (DecodeError, SignatureError):
+            return
+
+
+async def _publish_nothing(message: bytes) -> None:
+    await trio.lowlevel.checkpoint()
 
 
 class WeightsTarget:
@@ -286,6 +321,12 @@ def node_targets() -> Iterator[Target]:
     yield Target("handle/weights-requests", StreamTarget(WeightsServer(weights).handle), (wants, requests))
     yield Target("handle/handshake", StreamTarget(_handshake), (hello, framed(b"\x04")))
     yield Target("handle/channel", StreamTarget(_channel), (frames, hello))
+    snapshots = SnapshotServer(LightWorld().store, interval=1, in_thread=_inline)
+    snapshots.committed()
+    asked = framed(encode(SnapshotRequest(None, 0, 1)), encode(SnapshotRequest(6, 0, 5)))
+    yield Target("handle/snapshot-requests", StreamTarget(snapshots.handle), (asked, requests))
+    batch = encode(TransactionBatch((_signed(0), b"none", _signed(1))))
+    yield Target("handle/transaction-gossip", GossipTarget(), (batch, encode(TransactionBatch((_signed(0),)))))
     yield Target("handle/mempool", MempoolTarget(), tuple(b"\x00" + _payment(nonce) for nonce in (0, 1, 5)))
     yield Target("handle/weights-blocks", WeightsTarget(), (b"\xff|".join((nodes[1], nodes[0], b"\x00leaf")), *nodes))
     yield Target("parse/weights-node", _dag_node, nodes)
