@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants crash
+.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants crash interop
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,11 @@ test: setup lint ## unit, property, simulation and import tests
 
 e2e: setup ## tests with real node processes
 	$(BIN)/pytest -m e2e
+
+interop: setup ## a node's host against js-libp2p and Helia (needs npm)
+	cd tests/interop && npm install --silent --no-audit --no-fund
+	cd tests/interop/node_modules/node && { test -x bin/node || npm run --silent preinstall; }
+	PYTHONPATH=. $(BIN)/python tests/interop/check.py tests/interop/node_modules
 
 lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -41,6 +41,7 @@ from node.submitter import Submitter
 from node.sync import BlockServer, Synchroniser
 from node.telemetry import Activity
 from node.transaction_gossip import TransactionGossip
+from node.weights.bitswap import Bitswap
 from node.weights.serve import WeightsServer
 from node.weights.store import WeightsStore
 from node.wire import (
@@ -178,6 +179,7 @@ class Node:
             arrived=self._transactions_arrived,
             dropped=lambda: parts.activity.count("gossip_dropped"),
         )
+        self._bitswap = Bitswap(parts.weights)
         library = Library(parts.weights, parts.host, parts.folders, self._peer_ids, self._peers.fault)
         self._tools = ScoreTools(library, parts.scorer, parts.book, parts.device, parts.activity)
         submitter = Submitter(self.chain_id, parts.key, self.spread)
@@ -197,6 +199,7 @@ class Node:
         if parts.signer is not None:
             self._governance.check()
         WeightsServer(parts.weights).attach(parts.host)
+        self._bitswap.attach(parts.host)
         parts.host.set_stream_handler(BLOCKS_PROTOCOL, BlockServer(parts.store).handle)
         self._snapshots.committed()
         parts.host.set_stream_handler(SNAPSHOT_PROTOCOL, self._snapshots.handle)

@@ -19,22 +19,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from node.host.interface import Host, HostError, Stream
-from node.weights.cid import Block
+from node.host.interface import Host, HostError, ProtocolRefused
+from node.weights.disk_work import admit, look_up
 from node.weights.errors import (
-    BlockDamaged,
     BlockMismatch,
-    BlockMissing,
     MalformedWeights,
     PeerFault,
     PeerFaultKind,
     StoreFull,
     WeightsUnavailable,
 )
+from node.weights.exchange import Exchange, OwnExchange
 from node.weights.limits import (
     ATTEMPTS_PER_PEER,
     PEERS_PER_TRANSFER_MAX,
@@ -42,20 +41,20 @@ from node.weights.limits import (
     SYNC_COUNT,
     WAITING_PER_PEER_MAX,
 )
-from node.weights.messages import PROTOCOL, Want, receive_answer, receive_block
+from node.weights.messages import PROTOCOL
 from node.weights.store import WeightsStore
 from node.weights.transfer import Done, Progress, Transfer
-from node.weights.tree import Expected
-from pdfedchain.codec import encode
 from pdfedchain.errors import DecodeError, InputError, PdfedError
 from pdfedchain.ids import Cid, cid_text
+
+if TYPE_CHECKING:
+    from node.weights.bitswap import Bitswap  # imports libp2p, which the rest of this package does not
 
 __all__ = ["FetchReport", "fetch"]
 
 _RETRY_DELAY_S: Final = 0.25
-#: Identifiers looked up in one visit to a thread, and blocks read and hashed in it before it comes back.
+#: Identifiers taken at once to be looked up.
 _LOOK_UP_COUNT: Final = 1_024
-_LOOK_UP_BLOCKS: Final = 8
 _THREADS: Final = 4
 
 
@@ -87,6 +86,7 @@ async def fetch(
     size_bytes_max: int,
     on_progress: Callable[[Progress], None] | None = None,
     stall_timeout_s: float = STALL_TIMEOUT_S,
+    bitswap: Bitswap | None = None,
 ) -> FetchReport:
     """Bring a folder into the store, whole.
 
@@ -100,6 +100,7 @@ async def fetch(
         size_bytes_max: most bytes of all its blocks, repetitions counted; checked as soon as the root is here.
         on_progress: called after every block, on the event loop; must not block.
         stall_timeout_s: longest wait for the next answer of a peer that owes one.
+        bitswap: asks peers that do not speak our own protocol; without it they are given up.
 
     Raises:
         WeightsUnavailable: no peer had all that was missing.
@@ -109,7 +110,7 @@ async def fetch(
         OSError: the disk is full or refuses.
     """
     chosen = tuple(dict.fromkeys(peers))[:PEERS_PER_TRANSFER_MAX]
-    fetching = _Fetch(host, store, cid, chosen, size_bytes_max, on_progress, stall_timeout_s)
+    fetching = _Fetch(host, store, cid, chosen, size_bytes_max, on_progress, stall_timeout_s, bitswap)
     return await fetching.run()
 
 
@@ -133,6 +134,7 @@ class _Fetch:
         size_bytes_max: int,
         on_progress: Callable[[Progress], None] | None,
         stall_timeout_s: float,
+        bitswap: Bitswap | None,
     ) -> None:
         self._host = host
         self._store = store
@@ -140,6 +142,8 @@ class _Fetch:
         self._peers = peers
         self._on_progress = on_progress
         self._stall_timeout_s = stall_timeout_s
+        self._bitswap = bitswap
+        self._foreign: set[str] = set()
         self._transfer = Transfer(cid, size_bytes_max=size_bytes_max, peers=peers, layout=store.layout)
         self._change = trio.Event()
         self._end = trio.CancelScope()
@@ -200,7 +204,7 @@ class _Fetch:
                 await self._change.wait()
                 continue
             while batch:
-                results = await trio.to_thread.run_sync(_look_up, self._store, batch, limiter=self._threads)
+                results = await trio.to_thread.run_sync(look_up, self._store, batch, limiter=self._threads)
                 batch = batch[len(results) :]
                 try:
                     for expected, block in results:
@@ -237,8 +241,8 @@ class _Fetch:
             request = await self._next_request(peer_id)
             try:
                 with _patience(self._stall_timeout_s):
-                    stream = await self._host.open_stream(peer_id, PROTOCOL, bulk=True)
-                await self._converse(peer_id, stream, request)
+                    exchange = await self._open(peer_id)
+                await self._converse(peer_id, exchange, request)
             except _PeerFailed as error:
                 return self._drop(peer_id, error.kind, str(error))
             except HostError as error:
@@ -249,6 +253,19 @@ class _Fetch:
                 await trio.sleep(_RETRY_DELAY_S * attempts)
         return self._drop(peer_id, PeerFaultKind.BROKEN, reason)
 
+    async def _open(self, peer_id: str) -> Exchange:
+        """Our own protocol, or Bitswap with who does not speak it."""
+        if peer_id not in self._foreign:
+            try:
+                return OwnExchange(await self._host.open_stream(peer_id, PROTOCOL, bulk=True))
+            except ProtocolRefused:
+                if self._bitswap is None:
+                    raise
+        assert self._bitswap is not None
+        exchange = await self._bitswap.exchange(peer_id)
+        self._foreign.add(peer_id)
+        return exchange
+
     def _drop(self, peer_id: str, kind: PeerFaultKind, detail: str) -> None:
         self._transfer.drop(PeerFault(peer_id, kind, detail))
         self._changed()
@@ -258,8 +275,8 @@ class _Fetch:
             await self._change.wait()
         return request
 
-    async def _converse(self, peer_id: str, stream: Stream, request: tuple[Cid, ...]) -> None:
-        """Ask and take answers on one stream, both at once, so that neither side can block the other.
+    async def _converse(self, peer_id: str, exchange: Exchange, request: tuple[Cid, ...]) -> None:
+        """Ask and take answers, both at once, so that neither side can block the other.
 
         Ends by cancellation when the transfer does.
 
@@ -280,27 +297,27 @@ class _Fetch:
         stored = trio.Event()
         try:
             async with trio.open_nursery() as parts:
-                parts.start_soon(run, lambda: self._send_wants(peer_id, stream, request))
-                parts.start_soon(run, lambda: self._take_answers(peer_id, stream, arrived, stored))
+                parts.start_soon(run, lambda: self._send_wants(peer_id, exchange, request))
+                parts.start_soon(run, lambda: self._take_answers(peer_id, exchange, arrived, stored))
                 parts.start_soon(run, lambda: self._store_blocks(peer_id, to_store, stored))
         finally:
             # With answers still owed, only a reset keeps the peer from sending them to nobody.
             if failures or self._transfer.asked(peer_id):
-                await stream.reset()
+                await exchange.reset()
             else:
-                await stream.aclose()
+                await exchange.aclose()
         if failures:
             raise failures[0]
 
-    async def _send_wants(self, peer_id: str, stream: Stream, request: tuple[Cid, ...]) -> None:
+    async def _send_wants(self, peer_id: str, exchange: Exchange, request: tuple[Cid, ...]) -> None:
         while True:
             with _patience(self._stall_timeout_s):
-                await stream.send_frame(encode(Want(request)))
+                await exchange.ask(request)
             request = await self._next_request(peer_id)
             self._wake()
 
     async def _take_answers(
-        self, peer_id: str, stream: Stream, arrived: trio.MemorySendChannel[tuple[Cid, bytes]], stored: trio.Event
+        self, peer_id: str, exchange: Exchange, arrived: trio.MemorySendChannel[tuple[Cid, bytes]], stored: trio.Event
     ) -> None:
         """Receive answers while earlier blocks are hashed and written; those are kept even if the stream breaks."""
         received: set[Cid] = set()
@@ -312,16 +329,15 @@ class _Fetch:
                         await self._change.wait()
                         continue
                     with _patience(self._stall_timeout_s):
-                        answer = await receive_answer(stream)
-                        if answer.cid in received or answer.cid not in self._transfer.asked(peer_id):
-                            raise DecodeError(f"an answer about {cid_text(answer.cid)}, which was not asked for")
-                        data = await receive_block(stream) if answer.here else None
+                        cid, data = await exchange.answer()
+                    if cid in received or cid not in self._transfer.asked(peer_id):
+                        raise DecodeError(f"an answer about {cid_text(cid)}, which was not asked for")
                     if data is None:
-                        self._transfer.lacks(peer_id, answer.cid)
+                        self._transfer.lacks(peer_id, cid)
                         self._changed()
                     else:
-                        received.add(answer.cid)
-                        await arrived.send((answer.cid, data))
+                        received.add(cid)
+                        await arrived.send((cid, data))
         except InputError as error:  # a `FrameTooLarge` among them
             raise _PeerFailed(PeerFaultKind.GARBAGE, str(error)) from error
         except HostError:
@@ -333,7 +349,7 @@ class _Fetch:
     ) -> None:
         async for cid, data in to_store:
             try:
-                block = await trio.to_thread.run_sync(_admit, self._store, cid, data, limiter=self._threads)
+                block = await trio.to_thread.run_sync(admit, self._store, cid, data, limiter=self._threads)
             except BlockMismatch as error:
                 raise _PeerFailed(PeerFaultKind.LIED, str(error)) from error
             except (OSError, StoreFull) as error:
@@ -349,32 +365,6 @@ class _Fetch:
             del block
             self._changed()
         return stored.set()
-
-
-def _look_up(store: WeightsStore, batch: tuple[Expected, ...]) -> list[tuple[Expected, Block | None]]:
-    """Read and hash some of a batch, from its start; what is damaged counts as absent. Runs in a thread."""
-    results: list[tuple[Expected, Block | None]] = []
-    blocks = 0
-    for expected in batch:
-        try:
-            results.append((expected, store.get_block(expected.cid)))
-            blocks += 1
-        except (BlockMissing, BlockDamaged):
-            results.append((expected, None))
-        if blocks == _LOOK_UP_BLOCKS:
-            break
-    return results
-
-
-def _admit(store: WeightsStore, cid: Cid, data: bytes) -> Block:
-    """Check and store a block, not yet durably. Runs in a thread.
-
-    Raises:
-        BlockMismatch: the block is not what it is called.
-    """
-    block = Block.check(cid, data)
-    store.put_block(block, sync=False)
-    return block
 
 
 @contextlib.contextmanager

@@ -63,6 +63,11 @@ ATTEMPTS_PER_PEER: Final = 3
 #: A peer that answers nothing for so long is left. One chunk at 100 kB/s takes ten seconds.
 STALL_TIMEOUT_S: Final = 20.0
 
+#: One message of Bitswap: the protocol's own bound. Ours carry one block.
+BITSWAP_MESSAGE_SIZE_BYTES_MAX: Final = 4_194_304
+#: Wishes of one peer that wait to be answered; a client of IPFS has some hundreds.
+BITSWAP_WISHES_MAX: Final = 4_096
+
 #: Streams served at once, in all and to one peer; each holds at most two blocks in memory.
 STREAMS_SERVED_MAX: Final = 64
 STREAMS_SERVED_PER_PEER_MAX: Final = 16
