@@ -1,7 +1,7 @@
 """A node's host against js-libp2p and Helia, in processes of their own: ``make interop``.
 
-Connect, identify and ping; gossip, signed, both ways; a checkpoint folder by identifier out of our store into Helia, and one
-that Helia has made into our store. Says what it finds, and ends with status 1 where anything differs.
+Connect, identify and ping; gossip, signed, both ways; a checkpoint folder by identifier out of our store into Helia,
+and one that Helia has made into our store. Says what it finds, and ends with status 1 where anything differs.
 """
 
 from __future__ import annotations
