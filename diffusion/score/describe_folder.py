@@ -27,6 +27,7 @@ from diffusion.tensorfile import DTYPE_NAMES
 __all__ = ["FolderFeatures", "describe_folder", "pair_similarities", "scorer_digest"]
 
 _BATCH: Final = 256
+_LOOKED_UP: Final = 4_096
 _PIXELS_DIGEST_SIZE_BYTES: Final = 32
 
 
@@ -74,28 +75,38 @@ def describe_folder(
         DatasetError: a file is not a usable image.
     """
     digests = digest_files(folder, report)
-    rows: dict[bytes, bytes] = store.get(list(dict.fromkeys(digests)))
-    first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
-    missing = sorted(index for digest, index in first.items() if digest not in rows)
+    dtype = next(scorer.fingerprinter.parameters()).detach().cpu().numpy().dtype
+    table = np.empty((len(digests), MAP_CHANNELS + FINGERPRINT_SIZE), dtype=dtype)
+    pixels = [b""] * len(digests)
+
+    def fill(index: int, row: bytes) -> None:
+        pixels[index] = row[:_PIXELS_DIGEST_SIZE_BYTES]
+        table[index] = np.frombuffer(row, dtype=dtype, offset=_PIXELS_DIGEST_SIZE_BYTES)
+
+    first: dict[bytes, int] = {}  # files of one content are described once
+    for start in range(0, len(digests), _LOOKED_UP):
+        some = digests[start : start + _LOOKED_UP]
+        rows = store.get(list(dict.fromkeys(some)))
+        for index, digest in enumerate(some, start=start):
+            if digest in rows:
+                fill(index, rows[digest])
+            else:
+                first.setdefault(digest, index)
+    missing = list(first.values())
     done = 0
-    batches = read_images(folder, missing, channels=scorer.channels, side=scorer.image_size, batch_size=_BATCH)
-    for images in batches:
+    for images in read_images(folder, missing, channels=scorer.channels, side=scorer.image_size, batch_size=_BATCH):
         which = missing[done : done + len(images)]
-        new = dict(zip((digests[index] for index in which), _rows(scorer, images, folder, which), strict=True))
-        store.put(new)
-        rows |= new
+        new = _rows(scorer, images, folder, which)
+        store.put(dict(zip((digests[index] for index in which), new, strict=True)))
+        for index, row in zip(which, new, strict=True):
+            fill(index, row)
         done += len(images)
         report(stage, done, len(missing), 0.0)
-    dtype = next(scorer.fingerprinter.parameters()).detach().cpu().numpy().dtype
-    size = MAP_CHANNELS
-    table = np.empty((len(digests), size + FINGERPRINT_SIZE), dtype=dtype)
-    pixels = []
-    for position, digest in enumerate(digests):
-        row = rows[digest]
-        pixels.append(row[:_PIXELS_DIGEST_SIZE_BYTES])
-        table[position] = np.frombuffer(row, dtype=dtype, offset=_PIXELS_DIGEST_SIZE_BYTES)
-    table[:, :size] *= scorer.feature_scale
-    return FolderFeatures(folder, table[:, :size], table[:, size:], tuple(pixels), len(missing))
+    for index, digest in enumerate(digests):
+        if not pixels[index]:
+            pixels[index], table[index] = pixels[first[digest]], table[first[digest]]
+    table[:, :MAP_CHANNELS] *= scorer.feature_scale
+    return FolderFeatures(folder, table[:, :MAP_CHANNELS], table[:, MAP_CHANNELS:], tuple(pixels), len(missing))
 
 
 def _rows(scorer: Scorer, images: NDArray[np.uint8], folder: ImageFolder, which: Sequence[int]) -> list[bytes]:

@@ -140,7 +140,7 @@ def _show(report: dict[str, Any], output: Output) -> None:
 
 
 def _text(value: float | None) -> str | None:
-    return None if value is None else f"{value:.4g}" if abs(value) < 1_000 else f"{value:.0f}"
+    return None if value is None else f"{value:.0f}" if 1_000 <= abs(value) < 1_000_000 else f"{value:.4g}"
 
 
 # Which training images are at risk, over several scores

@@ -15,6 +15,7 @@ def test_every_part_of_a_score_has_a_figure(capsys: pytest.CaptureFixture[str]) 
     figures = {figure["name"]: figure for figure in answer["figures"]}
     assert list(figures) == [
         "score an image",
+        "processor time",
         "fingerprint",
         "search",
         "verification",
