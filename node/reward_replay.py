@@ -184,14 +184,14 @@ class RewardReplay:
     def _generations(self, checkpoint: Cid, task: TaskSpec) -> list[list[Cid]]:
         """Ancestors that improved something, nearest first; whoever improved nothing is looked through."""
         found: list[list[Cid]] = []
-        seen = {checkpoint}
+        seen: set[Cid] = set()
         next_ones = set(self._of(checkpoint).parents)
         while next_ones and len(found) < REWARD_GENERATIONS_MAX:
             members: list[Cid] = []
             while next_ones:
                 cid = min(next_ones)
                 next_ones.discard(cid)
-                if cid in seen or len(seen) > REWARD_ANCESTORS_MAX:
+                if cid in seen or len(seen) >= REWARD_ANCESTORS_MAX:
                     continue
                 seen.add(cid)
                 if self._improved(cid, task):

@@ -101,7 +101,7 @@ def burn_deposit(draft: Draft, ballot: Ballot) -> Ballot:
 
 def await_openings(draft: Draft, context: BlockContext, checkpoint: Checkpoint) -> None:
     """At a settlement: let those open their scores who have not yet, or give them their deposits where nobody could."""
-    waiting = [ballot for ballot in draft.score_ballots(checkpoint) if ballot.report is None and ballot.deposit]
+    waiting = [ballot for ballot in draft.score_ballots(checkpoint) if ballot.deposit]
     if not waiting:
         return
     if checkpoint.reveal_height is None:

@@ -45,7 +45,7 @@ def improves(view: LedgerView, task: TaskSpec, checkpoint: Checkpoint) -> bool:
 def generations(view: LedgerView, task: TaskSpec, checkpoint: Checkpoint) -> list[list[Checkpoint]]:
     """The ancestors that share a reward of this checkpoint: parents' generation first, each in order of identifiers."""
     found: list[list[Checkpoint]] = []
-    seen = {checkpoint.weights}
+    seen: set[Cid] = set()
     frontier = checkpoint.parents
     while frontier and len(found) < REWARD_GENERATIONS_MAX:
         members, frontier = _one_generation(view, task, frontier, seen)
@@ -66,7 +66,7 @@ def _one_generation(
     waiting = sorted(set(frontier))
     while waiting:
         cid = waiting.pop(0)
-        if cid in seen or len(seen) > REWARD_ANCESTORS_MAX:
+        if cid in seen or len(seen) >= REWARD_ANCESTORS_MAX:
             continue
         seen.add(cid)
         ancestor = _checkpoint(view, cid)

@@ -139,6 +139,17 @@ def test_a_hop_that_improves_nothing_takes_no_share_of_the_decay() -> None:
         assert balance(direct, name) == balance(through_copies, name)
 
 
+def test_a_hop_must_beat_the_best_of_its_parents_by_more_than_the_noise() -> None:
+    for qn_micro, earns in ((349_000, False), (348_999, True), (380_000, False)):
+        world = paying_world()
+        accept(world, "good", 350_000, author="voter")
+        accept(world, "bad", 400_000, author="authority0")
+        accept(world, "hop", qn_micro, "good", "bad", author="authority1")
+        paid = earned(accept(world, "child", 200_000, "hop"))
+        assert (cid_of("hop") in paid) == earns
+        assert cid_of("good") in paid
+
+
 def test_a_quarantined_ancestor_takes_no_share() -> None:
     world = paying_world()
     accept(world, "root", 450_000, author="voter")
@@ -167,6 +178,27 @@ def test_no_more_than_eight_generations_share() -> None:
     paid = accept(world, "child", 100_000, "g10")
     assert {event.earned_by for event in paid} == {cid_of("child")} | {cid_of(f"g{i}") for i in range(3, 11)}
     assert sum(event.amount for event in paid) == 150_000
+
+
+def test_a_bounded_number_of_ancestors_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pdfedchain.state.lineage.REWARD_ANCESTORS_MAX", 2)
+    world = paying_world()
+    for name in ("a", "b", "c"):
+        accept(world, name, 400_000, author="voter")
+    paid = earned(accept(world, "child", 300_000, "a", "b", "c"))
+    looked_at = sorted(cid_of(name) for name in ("a", "b", "c"))[:2]
+    assert paid == {cid_of("child"): 75_000, **dict.fromkeys(looked_at, 12_500)}
+
+
+@pytest.mark.parametrize(
+    ("decay_micro", "shares"), [(0, (100_000, 0, 0)), (200_000, (80_800, 16_000, 3_200)), (10**6, (100_000, 0, 0))]
+)
+def test_the_decay_is_what_a_generation_passes_on(decay_micro: int, shares: tuple[int, int, int]) -> None:
+    world = paying_world(replace(REWARDS, decay_micro=decay_micro))
+    accept(world, "grandparent", 450_000, author="voter")
+    accept(world, "parent", 400_000, "grandparent", author="authority0")
+    paid = earned(accept(world, "child", 300_000, "parent"))
+    assert tuple(paid.get(cid_of(name), 0) for name in ("child", "parent", "grandparent")) == shares
 
 
 def test_rewards_go_to_the_reward_address() -> None:
@@ -232,6 +264,10 @@ def test_a_pool_pays_what_it_has() -> None:
     assert earned(accept(world, "one", 400_000)) == {cid_of("one"): 60_000}
     assert pool_of(world) == 0
     assert accept(world, "two", 300_000) == []
+    poorest = paying_world(pool=203)
+    poorest.submit("one", task=PAYING)
+    poorest.score("one", quality(400_000))
+    assert (balance(poorest, "authority0"), pool_of(poorest)) == (1_050, 3)
     poor = paying_world(pool=403)
     poor.submit("one", task=PAYING)
     poor.score("one", quality(400_000))
