@@ -8,6 +8,7 @@ from typing import Final
 
 from node.benches.chain import bench_chain
 from node.benches.figures import Figure, machine
+from node.benches.finality import bench_finality
 from node.benches.models import bench_score, bench_train
 from node.benches.proofs import bench_proofs
 from node.benches.scores import bench_folder_score
@@ -19,12 +20,13 @@ from pdfedchain.errors import UsageError
 
 __all__ = ["add_arguments", "run"]
 
+_SUBJECTS: Final = ("chain", "finality", "proofs", "score", "sync", "train", "transfer")
 _TRAINING_IMAGES_MIN: Final = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("what", choices=("chain", "proofs", "score", "train", "transfer"), help="what to measure")
+    parser.add_argument("what", choices=_SUBJECTS, help="what to measure")
     parser.add_argument(
         "--home",
         type=Path,
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", type=int, default=1_000, metavar="N", help="score: generated; default 1000")
     parser.add_argument("--training-images", type=int, default=10_000, metavar="N", help="score: default 10000")
+    parser.add_argument("--seconds", type=float, default=15.0, metavar="S", help="finality: per load, default 15")
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="train: default 100")
     parser.add_argument("--megabytes", default="64,1000", metavar="N,N", help="transfer: folders, default 64,1000")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="transfer: take the median, default 5")
@@ -45,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Measure and report."""
-    for name in ("transfers", "accounts", "steps", "rounds"):
+    for name in ("transfers", "accounts", "seconds", "steps", "rounds"):
         if getattr(arguments, name) < 1:
             raise UsageError(f"--{name} must be 1 or more")
     figures = _measure(arguments)
@@ -66,6 +69,8 @@ def _measure(arguments: argparse.Namespace) -> list[Figure]:
             return bench_chain(arguments.transfers, arguments.accounts, arguments.eth_tester_python)
         case "proofs":
             return bench_proofs(arguments.transfers, arguments.accounts)
+        case "finality":
+            return bench_finality(arguments.seconds)
         case "transfer":
             return _transfer(arguments.megabytes, arguments.rounds)
         case "score":
