@@ -12,6 +12,7 @@ itself takes, of all four processes together.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -130,6 +131,12 @@ def _throughput(full: dict[str, list[dict[str, Any]]]) -> list[Figure]:
     waits = percentile([each for answer in chain for each in answer["latencies_s"]], 50)
     return [
         Figure("throughput", rate(chain), "1/s", f"{rate(floor):.0f}/s {beside}; {shape}", rate(chain) / rate(floor)),
+        Figure(
+            "throughput of free cores",
+            1_000 * (os.cpu_count() or 1) / cpu_ms(chain),
+            "1/s",
+            f"what {os.cpu_count()} cores carry by the processor time of a transfer, with nothing else to do",
+        ),
         Figure("processor time", cpu_ms(chain), "ms per transfer, all nodes", f"{cpu_ms(floor):.3f} ms {beside}"),
         Figure("finality p50 at full load", 1_000 * waits, "ms", shape),
     ]

@@ -12,6 +12,7 @@ from node.benches.finality import bench_finality
 from node.benches.models import bench_score, bench_train
 from node.benches.proofs import bench_proofs
 from node.benches.scores import bench_folder_score
+from node.benches.sync import bench_sync
 from node.cli.commands import EXIT_SUCCESS
 from node.cli.output import Output
 from node.home import Home
@@ -40,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", type=int, default=1_000, metavar="N", help="score: generated; default 1000")
     parser.add_argument("--training-images", type=int, default=10_000, metavar="N", help="score: default 10000")
+    parser.add_argument("--blocks", type=int, default=10_000, metavar="N", help="sync: default 10000")
+    parser.add_argument("--transfers-per-block", type=int, default=10, metavar="N", help="sync: default 10")
     parser.add_argument("--seconds", type=float, default=15.0, metavar="S", help="finality: per load, default 15")
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="train: default 100")
     parser.add_argument("--megabytes", default="64,1000", metavar="N,N", help="transfer: folders, default 64,1000")
@@ -48,9 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Measure and report."""
-    for name in ("transfers", "accounts", "seconds", "steps", "rounds"):
+    for name in ("transfers", "accounts", "blocks", "transfers_per_block", "seconds", "steps", "rounds"):
         if getattr(arguments, name) < 1:
-            raise UsageError(f"--{name} must be 1 or more")
+            raise UsageError(f"--{name.replace('_', '-')} must be 1 or more")
     figures = _measure(arguments)
     output.table(
         ("figure", "value", "unit", "reference", "ratio"),
@@ -71,6 +74,8 @@ def _measure(arguments: argparse.Namespace) -> list[Figure]:
             return bench_proofs(arguments.transfers, arguments.accounts)
         case "finality":
             return bench_finality(arguments.seconds)
+        case "sync":
+            return bench_sync(arguments.blocks, arguments.transfers_per_block)
         case "transfer":
             return _transfer(arguments.megabytes, arguments.rounds)
         case "score":
