@@ -77,6 +77,7 @@ class SqliteStore(SqliteFile):
 
     def _open(self, path: Path, *, read_only: bool, check_state: bool = True) -> None:
         self._tree: tuple[int, StateTree] | None = None
+        self._genesis: Genesis | None = None
         self._open_file(path, read_only=read_only)
         try:
             if check_state and self.genesis() is not None:
@@ -193,9 +194,13 @@ class SqliteStore(SqliteFile):
     # Reading
 
     def genesis(self) -> Genesis | None:
-        with self._reporting():
-            row = self._row("SELECT value FROM meta WHERE name = 'genesis'")
-            return None if row is None else decode(Genesis, row[0], size_bytes_max=_GENESIS_SIZE_BYTES_MAX)
+        # It may list 100,000 accounts, never changes, and is looked at with every block.
+        if self._genesis is None:
+            with self._reporting():
+                row = self._row("SELECT value FROM meta WHERE name = 'genesis'")
+                if row is not None:
+                    self._genesis = decode(Genesis, row[0], size_bytes_max=_GENESIS_SIZE_BYTES_MAX)
+        return self._genesis
 
     def height(self) -> int:
         return int(self._row("SELECT coalesce(max(height), 0) FROM light_blocks")[0])
