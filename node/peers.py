@@ -14,8 +14,9 @@ the smaller one's arrives. A hello with another session comes from a restarted p
 the old one. The side that is told "duplicate" waits for the other's channel, and tries again if that does not come.
 
 **Standing.** `fault` (also called for what the host finds: undecodable gossip, wrong signatures, malformed requests)
-drops the peer and bans it, for half a minute at first and twice as long each time, up to an hour. A peer of another
-chain is not banned but told, logged once, and redialled rarely: its operator may be about to mend it.
+drops the peer and bans it, for half a minute at first and twice as long each time, up to an hour; after a day without
+a fault its record is clean. A peer of another chain is not banned but told, logged once, and redialled rarely: its
+operator may be about to mend it.
 
 What this is not: discovery. Nobody is dialled who is not on the list.
 """
@@ -66,6 +67,7 @@ class PeerSettings:
         backoff_other_chain_s: for a peer of another chain.
         stable_after_s: a channel that lasted so long was good; its loss is followed by a quick attempt.
         ban_first_s, ban_max_s: after the first fault, and at most.
+        fault_memory_s: a peer without a fault for so long has a clean record again.
         ping_interval_s, silence_max_s: see `node.channel`.
     """
 
@@ -75,6 +77,7 @@ class PeerSettings:
     stable_after_s: float = 5.0
     ban_first_s: float = 30.0
     ban_max_s: float = 3_600.0
+    fault_memory_s: float = 86_400.0
     ping_interval_s: float = PING_INTERVAL_S
     silence_max_s: float = SILENCE_MAX_S
 
@@ -111,7 +114,7 @@ class Peers:
         self._channels: dict[str, Channel] = {}
         self._opening: set[str] = set()
         self._answering: set[str] = set()
-        self._faults: dict[str, int] = {}
+        self._faults: dict[str, tuple[int, float]] = {}
         self._other_chain: set[str] = set()
         self._changed = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -139,8 +142,10 @@ class Peers:
 
     def fault(self, peer_id: str, reason: str) -> None:
         """The peer did what no honest one does: drop it and ban it for a while."""
-        count = self._faults.pop(peer_id, 0) + 1
-        self._faults[peer_id] = count
+        now = trio.current_time()
+        before, at = self._faults.pop(peer_id, (0, now))
+        count = before + 1 if now - at <= self._settings.fault_memory_s else 1
+        self._faults[peer_id] = (count, now)
         if len(self._faults) > _STANDINGS_MAX:
             self._faults.pop(next(iter(self._faults)))
         ban_s = min(self._settings.ban_first_s * 2.0 ** (count - 1), self._settings.ban_max_s)

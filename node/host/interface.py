@@ -151,7 +151,9 @@ class HostLimits:
     """Bounds of one host.
 
     Attributes:
-        connections_inbound_max: live connections others may have to us.
+        connections_inbound_max: live connections others may have to us, those in their handshake included.
+        connections_per_address_max: of these, from one IP address; a household or a data centre may share one.
+        handshake_timeout_s: an inbound connection without an identity after so long is closed.
         streams_inbound_per_peer_max: streams one peer may have open with us; go-libp2p allows 256 by default.
         gossip_size_bytes_max: payload of one gossip message; gossipsub loses what is above 1 MiB without a word, so
             this leaves room for the envelope.
@@ -161,6 +163,8 @@ class HostLimits:
     """
 
     connections_inbound_max: int = 256
+    connections_per_address_max: int = 64
+    handshake_timeout_s: float = 10.0
     streams_inbound_per_peer_max: int = 256
     gossip_size_bytes_max: int = 1_047_552
     gossip_queue_max: int = 4_096

@@ -6,7 +6,8 @@ Traps of libp2p 0.8.1 that this mends:
 * An exception on the way leaves a connection that looks alive; with the guard, the stream alone is reset.
 * Plaintext is accepted by default. `new_swarm` takes noise and yamux only.
 * An inbound connection keeps its place for the lifetime of the node, so the 251st is refused. Here the place is
-  free again when the connection ends, and the number is a bound on live connections.
+  free again when the connection ends, and the number is a bound on live connections. One address has a smaller bound,
+  and a stranger who does not get through the handshake loses its place.
 * A failed dial blocks the peer for 60 s, and every connect takes at least 250 ms. `dial` goes straight to the
   address, once; who retries, and when, is decided by the peer manager alone.
 * Listening sets SO_REUSEPORT, so a second node takes the same port without an error and gets half the
@@ -144,6 +145,7 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         self._limits = limits
         self._banned_until: dict[str, float] = {}
         self._streams_inbound: Counter[str] = Counter()
+        self._inbound_by_address: Counter[str] = Counter()
         self.bulk = BulkConnections(self, counters)
         super().__init__(*args, **options)
         self.auto_connector = NoAutoConnector()
@@ -177,14 +179,34 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
     async def _do_handle_inbound_connection(self, read_write_closer: Any, maddr: Any, failure_event: Any) -> None:
         """Upgrade, then stay as long as the connection lives, not as long as the node does."""
         raw = RawConnection(read_write_closer, False)
-        try:
-            muxed = await self.upgrade_inbound_raw_conn(raw, maddr)
-        except Exception as error:  # noqa: BLE001 - whatever a stranger sends during the handshake ends his connection only
-            self._counters["inbound_upgrades_failed"] += 1
-            log.debug("inbound connection failed: %s", error)
+        remote = read_write_closer.get_remote_address()
+        address = remote[0] if remote else ""
+        if self._inbound_by_address[address] >= self._limits.connections_per_address_max:
+            self._counters["inbound_address_full"] += 1
             await raw.close()
-        else:
-            await muxed.event_closed.wait()
+            return
+        self._inbound_by_address[address] += 1
+        try:
+            muxed = await self._upgrade_in_time(raw, maddr)
+            if muxed is not None:
+                await muxed.event_closed.wait()
+        finally:
+            self._inbound_by_address[address] -= 1
+            if not self._inbound_by_address[address]:
+                del self._inbound_by_address[address]
+
+    async def _upgrade_in_time(self, raw: RawConnection, maddr: Any) -> Any | None:
+        """Noise, then yamux; None, with the socket closed, where the stranger does not get that far."""
+        reason = "no handshake in time"
+        with trio.move_on_after(self._limits.handshake_timeout_s):
+            try:
+                return await self.upgrade_inbound_raw_conn(raw, maddr)
+            except Exception as error:  # noqa: BLE001 - whatever a stranger sends during the handshake ends his connection only
+                reason = str(error)
+        self._counters["inbound_upgrades_failed"] += 1
+        log.debug("inbound connection failed: %s", reason)
+        await raw.close()
+        return None
 
     async def add_conn(self, muxed_conn: QueuedYamux, direction: str = "unknown") -> Any:
         """Register a connection unless its peer is banned."""

@@ -61,8 +61,8 @@ _QUEUED_SIZE_BYTES_SOFT_MAX: Final = 262_144
 #: Frames nobody waits for (acknowledgements, window updates, pings). A peer that lets this many pile up does not read.
 _QUEUED_FRAMES_MAX: Final = 16_384
 
-#: Unread data of all streams of a connection: eight streams at yamux' largest window of 16 MiB.
-BUFFERED_SIZE_BYTES_MAX: Final = 134_217_728
+#: Unread data of all streams of a connection: sixteen streams at the largest window that we grant.
+BUFFERED_SIZE_BYTES_MAX: Final = 33_554_432
 
 _GOODBYE_S: Final = 0.25
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from node.channel import MESSAGES_PROTOCOL, Hello, Priority
 from node.host.interface import Host, HostLimits
@@ -228,3 +229,29 @@ async def test_a_bug_in_the_receiver_stops_the_node() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await fails()
     assert caught.value.subgroup(ZeroDivisionError) is not None
+
+
+async def test_bans_grow_with_each_fault_and_a_clean_day_clears_the_record(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bans: list[tuple[str, float]] = []
+
+    async def note(peer_id: str, duration_s: float) -> None:
+        bans.append((peer_id, duration_s))
+
+    async with MemoryNetwork().open_host(bytes([1]) * 32) as host:
+        host.ban = note  # type: ignore[method-assign]
+        hello = Hello(1, "test", Hash(bytes(32)), Address(bytes(32)), 0, bytes(8))
+        peers = Peers(host, lambda: hello, [], receive=lambda peer_id, message: None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peers.run)
+            await trio.testing.wait_all_tasks_blocked()
+            for pause_s in (0.0, 60.0, 120.0, 86_401.0, 0.0):
+                await trio.sleep(pause_s)
+                peers.fault("mallory", "nonsense")
+            for _ in range(20):
+                peers.fault("oscar", "nonsense")
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert [duration_s for name, duration_s in bans if name == "mallory"] == [30.0, 60.0, 120.0, 30.0, 60.0]
+    assert max(duration_s for name, duration_s in bans if name == "oscar") == 3_600.0
