@@ -164,6 +164,7 @@ class Node:
             self.head,
             self.mempool,
             parts.activity,
+            batch=parts.store.batch,
             on_commit=self._announce,
             on_behind=self._on_behind,
             on_evidence=self._on_evidence,

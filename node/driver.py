@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, assert_never
 
 import trio
@@ -70,12 +70,14 @@ class Driver:
         mempool: Mempool,
         activity: Activity,
         *,
+        batch: Callable[[], AbstractContextManager[None]] = nullcontext,
         on_commit: Callable[[FinalBlock], None],
         on_behind: Callable[[str, int], None],
         on_evidence: Callable[[Evidence], None],
     ) -> None:
         """
         Args:
+            batch: entered while pulled blocks are applied; see `pdfedchain.store.interface.Store.batch`.
             on_commit: after a block is final and durable and head and pool have taken it over.
             on_behind: a peer claims a height that this node lacks.
             on_evidence: an authority signed twice.
@@ -85,6 +87,7 @@ class Driver:
         self._head = head
         self._mempool = mempool
         self._activity = activity
+        self._batch = batch
         self._on_commit = on_commit
         self._on_behind = on_behind
         self._on_evidence = on_evidence
@@ -129,7 +132,8 @@ class Driver:
         """
         self._replica.begin_sync()
         try:
-            yield
+            with self._batch():
+                yield
         finally:
             self._do(self._replica.end_sync)
 

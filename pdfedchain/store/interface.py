@@ -15,6 +15,7 @@ All methods may be called from any thread, one call at a time per store.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from pdfedchain.application import Execution
@@ -76,6 +77,17 @@ class Store(Protocol):
         Raises:
             StateError: it does not follow the last block, its state root is not the execution's, or it could not
                 be written; the store is as before.
+        """
+        ...
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Blocks committed inside become durable together when it ends, however it ends: a crash loses all of them.
+
+        For blocks that others have and nothing was signed on, so one synchronisation of the disk serves many. Does not
+        nest; wait for nothing inside, since readers in other threads wait.
+
+        Raises:
+            StateError: they could not be written; the store is as before.
         """
         ...
 

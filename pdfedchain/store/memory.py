@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from pdfedchain.application import Execution
 from pdfedchain.crypto import StateTree
@@ -95,6 +96,9 @@ class MemoryStore:
         self._light[height], self._heights[block.hash], self._height = block, height, height
         if block.is_handover:
             self._handovers.append(height)
+
+    def batch(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def _add_transaction(self, stored: StoredTransaction, execution: Execution) -> None:
         self._transactions[stored.transaction] = stored.height

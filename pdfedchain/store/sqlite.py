@@ -11,7 +11,9 @@ anything in it is believed.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -132,6 +134,22 @@ class SqliteStore(SqliteFile):
             self._write_state(before, execution.state)
             self._put_meta("next_authorities", encode(execution.next_authorities))
         self._tree = (height, execution.state)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        with self._reporting():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            finally:
+                try:
+                    self._connection.execute("COMMIT")
+                except sqlite3.Error:
+                    # What was committed in the batch is not in the file.
+                    self._tree = None
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
 
     def _put_meta(self, name: str, value: bytes) -> None:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))

@@ -117,14 +117,19 @@ class SqliteFile:
 
     @contextmanager
     def _transaction(self, mode: str) -> Iterator[None]:
+        """All or nothing; inside a transaction a part of it."""
         with self._reporting():
-            self._connection.execute(f"BEGIN {mode}")
+            inner = self._connection.in_transaction
+            self._connection.execute("SAVEPOINT part" if inner else f"BEGIN {mode}")
             try:
                 yield
-                self._connection.execute("COMMIT")
+                self._connection.execute("RELEASE part" if inner else "COMMIT")
             except BaseException:
+                # Some errors of SQLite have ended the transaction already.
                 if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                    self._connection.execute("ROLLBACK TO part" if inner else "ROLLBACK")
+                    if inner:
+                        self._connection.execute("RELEASE part")
                 raise
 
     def _row(self, sql: str, *arguments: Any) -> Any:

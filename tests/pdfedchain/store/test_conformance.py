@@ -48,6 +48,34 @@ def begin(store: Store) -> Maker:
     return maker
 
 
+def test_blocks_of_a_batch_are_there_at_once_and_after_it(store: Store) -> None:
+    maker = begin(store)
+    with store.batch():
+        for height in (1, 2, 3):
+            final, execution = maker.advance(b"word%d" % height)
+            store.commit(final, execution)
+            assert (store.height(), store.state().root) == (height, execution.state.root)
+    assert (store.height(), store.state_value(b"word3")) == (3, execution.state.get(b"word3"))
+    assert store.final_block(2).block.header.height == 2
+
+
+def test_what_a_batch_had_committed_before_it_failed_stays(store: Store) -> None:
+    maker = begin(store)
+    first, execution = maker.advance(b"first")
+
+    def commit_twice() -> None:
+        with store.batch():
+            store.commit(first, execution)
+            store.commit(first, execution)
+
+    with pytest.raises(StateError, match="follow"):
+        commit_twice()
+    assert (store.height(), store.state().root) == (1, execution.state.root)
+    second, execution = maker.advance(b"second")
+    store.commit(second, execution)
+    assert store.height() == 2
+
+
 def test_an_empty_store_holds_nothing(store: Store) -> None:
     assert (store.genesis(), store.height(), store.state_value(b"genesis")) == (None, 0, None)
     assert list(store.events(from_height=0)) == []
