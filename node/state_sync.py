@@ -13,6 +13,7 @@ begins with genesis and pulls blocks (`node.sync`).
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -48,6 +49,7 @@ _SNAPSHOTS_MAX: Final = 2
 
 #: A client is served from memory, half a mebibyte at a time; the others are told to ask somebody else.
 _CLIENTS_MAX: Final = 8
+_STREAMS_PER_PEER_MAX: Final = 2
 _CLIENT_TIMEOUT_S: Final = 60.0
 
 _FRAME_TIMEOUT_S: Final = 15.0
@@ -79,7 +81,7 @@ class SnapshotServer:
         self._in_thread = in_thread
         self._interval = interval
         self._snapshots: list[Snapshot] = []
-        self._clients = 0
+        self._clients: Counter[str] = Counter()
 
     def committed(self) -> None:
         """A block was committed, or the node starts: remember its state if it is time."""
@@ -89,9 +91,10 @@ class SnapshotServer:
 
     async def handle(self, stream: Stream) -> None:
         """Serve one stream: requests in turn, until the peer closes it or is silent for long."""
-        if self._clients >= _CLIENTS_MAX:
+        peer_id = stream.peer_id
+        if self._clients.total() >= _CLIENTS_MAX or self._clients[peer_id] >= _STREAMS_PER_PEER_MAX:
             return
-        self._clients += 1
+        self._clients[peer_id] += 1
         try:
             while True:
                 with trio.move_on_after(_CLIENT_TIMEOUT_S) as waiting:
@@ -105,7 +108,8 @@ class SnapshotServer:
                     if sending.cancelled_caught:
                         return
         finally:
-            self._clients -= 1
+            self._clients[peer_id] -= 1
+            self._clients += Counter()  # forgets those with none
 
     async def _answers(self, request: SnapshotRequest) -> list[Callable[[], bytes]]:
         """What to send, each made when it is sent; the last one is empty."""

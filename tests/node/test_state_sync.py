@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from node.core import Node
-from node.host.interface import Stream, StreamHandler
+from node.host.interface import Stream, StreamClosed, StreamHandler
 from node.memory_host import MemoryHost, MemoryNetwork
 from node.state_sync import SnapshotServer, sync_state
 from node.wire import CHUNKS_PER_REQUEST_MAX, SNAPSHOT_PROTOCOL, SnapshotRequest
@@ -115,6 +115,10 @@ async def test_several_peers_each_send_a_share() -> None:
                 counted[number] = counted.get(number, 0) + (len(frame) > 100_000)
                 await trio.lowlevel.checkpoint()
                 await self._stream.send_frame(frame)
+
+            @property
+            def peer_id(self) -> str:
+                return self._stream.peer_id
 
             async def receive_frame(self, size_bytes_max: int) -> bytes:
                 return await self._stream.receive_frame(size_bytes_max)
@@ -250,6 +254,28 @@ async def test_snapshots_are_offered_at_intervals_and_the_one_before_stays() -> 
             here.grow(b"d=%d" % i)
             server.committed()
         assert [await chunks(height, 0, 1) for height in (22, 27, 32)] == [0, 1, 1]
+
+
+async def test_one_peer_has_two_streams_and_all_together_eight(autojump_clock: trio.testing.MockClock) -> None:
+    async with world() as here:
+        host = await here.host(here.server().handle)
+
+        async def served(asker: MemoryHost) -> bool:
+            stream = await asker.open_stream(host.peer_id, SNAPSHOT_PROTOCOL)
+            try:
+                await stream.send_frame(encode(SnapshotRequest(0, 0, 1)))
+                return await stream.receive_frame(0) == b""
+            except StreamClosed:
+                return False
+
+        askers = [await here.host() for _ in range(5)]
+        for asker in askers:
+            await asker.connect(host.addresses[0])
+        assert [[await served(asker) for _ in range(3)] for asker in askers] == [[True, True, False]] * 4 + [
+            [False] * 3
+        ]
+        await trio.sleep(61)  # whoever is silent for long is let go
+        assert await served(askers[4])
 
 
 async def test_a_node_joins_a_running_network_by_a_snapshot(tmp_path: Path) -> None:
