@@ -150,9 +150,9 @@ def _content(path: Path) -> bytes:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def shape_of(folder: ImageFolder, report: Report = silent) -> tuple[int, int]:
-    """Channels (1 if all images are grey, else 3) and the common size in pixels, from up to 2,000 of the images."""
-    step = -(-len(folder) // _LOOKED_AT_MAX)
+def shape_of(folder: ImageFolder, report: Report = silent, *, looked_at_max: int = _LOOKED_AT_MAX) -> tuple[int, int]:
+    """Channels (1 if all images are grey, else 3) and the common size in pixels, from up to so many of the images."""
+    step = -(-len(folder) // looked_at_max)
     grey, sides = True, []
     chosen = range(0, len(folder), step)
     for done, index in enumerate(chosen, start=1):

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.data.listing import ImageFolder, check_classes, list_images
+from diffusion.data.listing import ImageFolder, check_classes, list_images, shape_of
 from diffusion.data.partition import permutation
 from diffusion.errors import DatasetError
 from diffusion.progress import Report, silent
@@ -37,6 +37,9 @@ __all__ = ["FolderScore", "Pair", "score_folders"]
 _FEATURES_FILE: Final = "features.db"
 _SCORERS_FOLDER: Final = "scorers"
 _SEED: Final = Hash(bytes(32))
+_DIGEST_LENGTH: Final = 16
+#: Training images looked at to say what a scorer does not see of them.
+_LOOKED_AT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class FolderScore:
         precision: Kynkaanniemi 2019, 0 to 1: generated images that lie among test images.
         recall: likewise, test images that lie among generated ones.
         exact_copies: generated images whose pixels are a training image's, at the scorer's size.
+        scorer_digest: the first 16 hexadecimal digits of the scorer's SHA-256; figures of two scorers do not compare.
         novelty_weight_from: ``"given"``, or ``"calibrated"`` from training images scored as if generated.
         remarks: what a reader of the figures should know.
         pairs: all checked pairs, the most similar first.
@@ -101,6 +105,7 @@ class FolderScore:
     profile: str
     novelty_weight_from: str
     scorer: str
+    scorer_digest: str
     remarks: tuple[str, ...]
     pairs: tuple[Pair, ...] = field(repr=False)
     seconds: dict[str, float] = field(repr=False)
@@ -168,6 +173,8 @@ def score_folders(
     done = time.monotonic()
     result = _compare(network, *described, novelty_weight=novelty_weight, profile=profile, report=report)
     result["scorer"] = "trained on the training images" if scorer is None else str(scorer)
+    result["scorer_digest"] = scorer_digest(network).hex()[:_DIGEST_LENGTH]
+    result["remarks"] += _lost(network, listed[0])
     result["seconds"] |= {"scorer": round(ready - started, 3), "features": round(done - ready, 3)}
     return FolderScore(**result)
 
@@ -290,6 +297,17 @@ def _pairs(matches: Matches, generated: ImageFolder, train: ImageFolder) -> tupl
         )
         for position in order.tolist()
     )
+
+
+def _lost(scorer: Scorer, train: ImageFolder) -> tuple[str, ...]:
+    """What the scorer cannot see of images like these."""
+    channels, side = shape_of(train, looked_at_max=_LOOKED_AT)
+    remarks = []
+    if channels > scorer.channels:
+        remarks.append("the scorer sees no colour")
+    if side > scorer.image_size:
+        remarks.append(f"the scorer sees {scorer.image_size} pixels of images of {side}")
+    return tuple(remarks)
 
 
 def _remarks(train: FolderFeatures, generated: FolderFeatures, test: FolderFeatures) -> tuple[str, ...]:

@@ -126,6 +126,15 @@ def test_a_damaged_cache_is_named(sets: Sets, tmp_path: Path) -> None:
         sets.score(cache=tmp_path)
 
 
+def test_what_the_scorer_cannot_see_is_said(sets: Sets, tmp_path: Path) -> None:
+    for index in range(30):
+        path = tmp_path / f"{index}.jpg"
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
+    remarks = sets.score(train=tmp_path).remarks
+    assert {"the scorer sees no colour", "the scorer sees 8 pixels of images of 32"} <= set(remarks)
+    assert not any("the scorer sees" in remark for remark in sets.score().remarks)
+
+
 def test_another_scorer_or_precision_has_other_rows(task: TinyTask) -> None:
     exact, fast = (scorer_digest(task.scorer(profile)) for profile in (ArithmeticProfile.F64, ArithmeticProfile.F32))
     assert exact != fast

@@ -22,7 +22,8 @@ REPORT = {
     "n": 60, "checked": 20, "confirmed": 15, "v_a": 0.75, "v_c": 0.99, "r_c": 0.25, "fid": 31.5, "qn": 80.25,
     "novelty_weight": 700, "extractor": "lite-8px-1ch", "auth_pct": 61.0, "ct": None, "fld": 1234.5, "kid": 0.25,
     "precision": 0.9, "recall": 0.8, "exact_copies": 3, "train_images": 300, "test_images": 200, "classes": 10,
-    "profile": "f32", "novelty_weight_from": "given", "scorer": "there", "remarks": ["mind this"], "seconds": {},
+    "profile": "f32", "novelty_weight_from": "given", "scorer": "there", "scorer_digest": "ab",
+    "remarks": ["mind this"], "seconds": {},
     "memorised": ["0/a.png", "1/b.png"],
 }  # fmt: skip
 CARD = {"extractor": "lite-8px-1ch", "trained_on": 250, "held_out": 50, "figures": {"found_1": 0.5}}
