@@ -1,16 +1,22 @@
 """``pdfed weights``: what is stored, what for, and making room."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from node.__main__ import main
+from node.host.libp2p_host import open_host
+from node.weights.bitswap import Bitswap
 from node.weights.store import WeightsStore
 from pdfedchain.ids import Cid, cid_text
 from pdfedchain.types.score import Unscorable, UnscorableReason
 from tests.support.home_chain import HomeChain
+
+CID = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 
 
 class Story:
@@ -86,7 +92,39 @@ def test_a_pinned_folder_stays(story: Story, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize(
     "words",
-    [("pin",), ("gc", "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"), ("gc", "--grace", "-1")],
+    [("pin",), ("fetch", CID), ("gc", "--from", "/ip4/127.0.0.1/tcp/1/p2p/x"), ("gc", CID), ("gc", "--grace", "-1")],
 )
 def test_wrong_words_are_refused(story: Story, words: tuple[str, ...]) -> None:
     assert main(["weights", *words, "--home", story.home]) == 2
+
+
+def test_a_folder_is_fetched_from_an_address_and_pinned(
+    story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "file").write_bytes(b"from somewhere else")
+    origin = WeightsStore(tmp_path / "origin")
+    cid = origin.add_folder(tmp_path / "far")
+    address, stop = "", threading.Event()
+    started = threading.Event()
+
+    async def serve() -> None:
+        nonlocal address
+        async with open_host(b"s" * 32) as host:
+            Bitswap(origin).attach(host)
+            address = host.addresses[0]
+            started.set()
+            while not stop.is_set():
+                await trio.sleep(0.05)
+
+    server = threading.Thread(target=trio.run, args=(serve,))
+    server.start()
+    try:
+        assert started.wait(10)
+        answer = ask(capsys, "fetch", cid_text(cid), "--from", address, "--home", story.home)
+    finally:
+        stop.set()
+        server.join()
+    assert answer["blocks"] == 2
+    assert story.store.verify(cid) == ()
+    assert cid in story.store.pins.all()
