@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 __all__ = ["chunks", "nearest", "squared_distances"]
 
-#: Elements of the largest matrix held at a time: 64 MiB in float32.
-_CHUNK_ELEMENTS: Final = 2**24
+#: Elements of the largest matrix held at a time: 16 MiB in float32, of which several may be alive.
+_CHUNK_ELEMENTS: Final = 2**22
+#: Most distances that are computed in float64 from the start.
+_EXACT_MAX: Final = 2**22
 #: Candidates beyond those asked for: rounding of the matrix product may swap near neighbours of equal distance.
 _SPARE: Final = 8
 
@@ -53,7 +55,7 @@ def nearest(
     count = min(count, available)
     wanted = min(count + _SPARE, available)
     # Around the mean the products are smaller, and so is their rounding. Of few numbers float64 costs nothing.
-    exact = np.float64 if len(queries) * len(base) <= _CHUNK_ELEMENTS // 4 else base.dtype
+    exact = np.float64 if len(queries) * len(base) <= _EXACT_MAX else base.dtype
     centre = base.mean(axis=0, dtype=np.float64).astype(exact)
     moved = torch.from_numpy(np.ascontiguousarray(base.astype(exact) - centre))
     asking = moved if same else torch.from_numpy(np.ascontiguousarray(queries.astype(exact) - centre))
