@@ -3,6 +3,7 @@ computed pair by pair. Where two are possible the slower and plainer one was tak
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -192,3 +193,11 @@ def test_no_measure_needs_many_images_or_different_ones(sets: tuple[Features, Fe
     collapsed = measure(np.repeat(test[:1], 40, axis=0), train, test)
     assert collapsed.recall < 0.05
     assert collapsed.auth_pct in (0.0, 100.0)
+
+
+def test_memory_bounds_do_not_change_a_figure(
+    sets: tuple[Features, Features, Features], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = measure(*sets)
+    monkeypatch.setattr("diffusion.score.nearest._CHUNK_ELEMENTS", 700)
+    assert dataclasses.astuple(measure(*sets)) == pytest.approx(dataclasses.astuple(whole), rel=1e-9)
