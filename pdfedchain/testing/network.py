@@ -6,6 +6,9 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from pdfedchain.consensus.messages import CertificateMessage, Message, RoundStatus, VoteMessage, VotesMessage
+from pdfedchain.types.vote import VoteKind
+
 __all__ = ["Links", "Network"]
 
 
@@ -16,7 +19,9 @@ class Links:
     Attributes:
         delay_ms: least and greatest delay.
         loss, repeat: share of messages lost and sent twice.
-        loss_precommit: share of precommits lost on their first way, which makes rounds fail after locks were taken.
+        loss_prevote: share of single prevotes lost, so that some see a polka and others do not.
+        loss_precommit: share of single precommits lost, which makes rounds fail after locks were taken.
+        loss_repair: share lost of what mends losses (bundles of votes, certificates, statuses): locks stay hidden.
         relay: whether nodes hand on what is new to them.
         wire: whether every message travels as bytes, encoded and decoded, and not only those that must.
     """
@@ -24,9 +29,22 @@ class Links:
     delay_ms: tuple[int, int] = (1, 40)
     loss: float = 0.0
     repeat: float = 0.0
+    loss_prevote: float = 0.0
     loss_precommit: float = 0.0
+    loss_repair: float = 0.0
     relay: bool = False
     wire: bool = False
+
+    def loss_of(self, message: Message | bytes) -> float:
+        """Share of messages of this kind that is lost."""
+        match message:
+            case VoteMessage(vote):
+                of_kind = self.loss_prevote if vote.kind is VoteKind.PREVOTE else self.loss_precommit
+            case VotesMessage() | CertificateMessage() | RoundStatus():
+                of_kind = self.loss_repair
+            case _:
+                of_kind = 0.0
+        return max(self.loss, of_kind)
 
 
 class Network:
@@ -56,11 +74,10 @@ class Network:
             return False
         return not self._groups or any(source in group and target in group for group in self._groups)
 
-    def deliveries(self, source: int, target: int, draw: random.Random, *, precommit: bool) -> list[int]:
+    def deliveries(self, source: int, target: int, message: Message | bytes, draw: random.Random) -> list[int]:
         """Delays of the copies that arrive, in milliseconds; none if the message is lost."""
         links = self.links
-        loss = max(links.loss, links.loss_precommit) if precommit else links.loss
-        if not self.reaches(source, target) or draw.random() < loss:
+        if not self.reaches(source, target) or draw.random() < links.loss_of(message):
             return []
         copies = 2 if links.repeat and draw.random() < links.repeat else 1
         low, high = links.delay_ms

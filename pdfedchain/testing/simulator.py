@@ -46,7 +46,6 @@ from pdfedchain.consensus.messages import (
     MESSAGE_SIZE_BYTES_MAX,
     ConsensusMessage,
     Message,
-    VoteMessage,
 )
 from pdfedchain.consensus.replica import Replica
 from pdfedchain.consensus.rules import Rule
@@ -60,7 +59,7 @@ from pdfedchain.testing.network import Links, Network
 from pdfedchain.testing.nodes import START_MS, Node, make_genesis, make_keys
 from pdfedchain.testing.sightings import fingerprint, noteworthy
 from pdfedchain.types.genesis import ChainParameters, Genesis
-from pdfedchain.types.vote import Proposal, Vote, VoteKind
+from pdfedchain.types.vote import Proposal, Vote
 
 __all__ = ["START_MS", "Links", "Node", "Simulator", "make_genesis", "make_keys"]
 
@@ -235,8 +234,7 @@ class Simulator:
         for each in said:
             if not isinstance(each, bytes):
                 self.observer.sent(each, by_honest=source not in self._liars)
-            precommit = isinstance(each, VoteMessage) and each.vote.kind is VoteKind.PRECOMMIT
-            delays_ms = self.network.deliveries(source, target, self.random, precommit=precommit)
+            delays_ms = self.network.deliveries(source, target, each, self.random)
             if not delays_ms:
                 continue
             sent = each

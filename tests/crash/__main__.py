@@ -65,8 +65,6 @@ def at_random(folder: Path, size: int, *, kills: int) -> None:
         assert status == -signal.SIGKILL, said
         ledger.take(said, killed=True)
         done += 1
-    if ledger.height < kills // 10:
-        raise BrokenPromiseError(f"only {ledger.height} blocks between {kills} kills")
     finish(ledger, home, size, ledger.height + 2, start_ms=2_000 * done)
     say(f"{size} in one process: {done} kills at random times, {ledger.height} blocks, {ledger.signatures} signatures")
 
