@@ -201,7 +201,13 @@ def _enum(cls: type[enum.Enum]) -> Field:
             raise DecodeError(f"{item!r} is no {cls.__name__}")
         return members[item]
 
-    return Field(lambda member: cls(member).value, unpack)
+    def pack(member: Any) -> Any:
+        # A bare value would do here, but would not be equal in every way to what it is decoded to.
+        if type(member) is not cls:
+            raise DecodeError(f"expected {cls.__name__}, found {type(member).__name__}")
+        return member.value
+
+    return Field(pack, unpack)
 
 
 def _nested(cls: type) -> Field:

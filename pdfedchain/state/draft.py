@@ -67,6 +67,9 @@ T = TypeVar("T")
 #: ``None`` is what an erased key holds.
 _UNWRITTEN: Final[Any] = object()
 
+#: Decoded values that one state takes over from the one before; some 10 MB.
+_DECODED_MAX: Final = 32_768
+
 
 class Draft(LedgerView):
     """A view that can be written to. `tree` is the state it started from; what was written since lies above it."""
@@ -103,8 +106,16 @@ class Draft(LedgerView):
         return _Attempt(self)
 
     def commit(self) -> StateTree:
-        """The state with everything that was written."""
-        return self._before.update(self._changes)
+        """The state with everything that was written.
+
+        What is known decoded of the state before, and what was written, is known of it: the next block reads much of
+        the same.
+        """
+        tree = self._before.update(self._changes)
+        if tree is not self._before:
+            before = self._before.decoded
+            tree.decoded = {**(before if len(before) < _DECODED_MAX else {}), **self._values}
+        return tree
 
     def _read(self, cls: type[T], key: bytes) -> T | None:
         value: T | None = self._values.get(key, _UNWRITTEN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import msgpack
@@ -173,6 +173,12 @@ def test_left_over_bytes_and_too_many_bytes_are_refused() -> None:
 def test_what_could_not_be_decoded_is_not_encoded(value: object) -> None:
     with pytest.raises(DecodeError):
         encode(value)
+
+
+def test_a_bare_value_is_not_encoded_for_a_member_of_an_enum() -> None:
+    for name, value in (("colour", "red"), ("level", 1), ("colour", Level.LOW)):
+        with pytest.raises(DecodeError, match=f"test/everything/v1.{name}: expected"):
+            encode(replace(GOOD, **{name: value}))
 
 
 def test_text_that_is_no_unicode_is_not_encoded() -> None:

@@ -102,6 +102,23 @@ def test_a_draft_is_the_tree_with_its_writes_put_one_after_the_other(data: st.Da
     assert draft.tree is before
 
 
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_what_a_state_knows_decoded_is_what_lies_in_it(data: st.DataObject) -> None:
+    tree = StateTree().put(ACCOUNT_PREFIX + ADDRESSES[0], encode(Account(7, 7)))
+    for _ in range(data.draw(st.integers(1, 4), label="blocks")):
+        draft, model = Draft(tree), Model(tree)
+        course(data, draft, model, depth=2)
+        tree = draft.commit()
+        fresh = LedgerView(StateTree().update(dict(tree.items())))
+        known = LedgerView(tree)
+        assert [known.account(each) for each in ADDRESSES] == [fresh.account(each) for each in ADDRESSES]
+        assert [known.digest_holder(each) for each in DIGESTS] == [fresh.digest_holder(each) for each in DIGESTS]
+        assert [known.open_count(TASK, each) for each in ADDRESSES] == [
+            fresh.open_count(TASK, each) for each in ADDRESSES
+        ]
+
+
 def test_a_value_out_of_bounds_is_refused_when_it_is_written() -> None:
     draft = Draft(StateTree())
     with pytest.raises(DecodeError, match="outside"):
