@@ -139,15 +139,7 @@ class Node:
         self.chain_id = parts.genesis.chain_id
         self._ledger = Ledger(own_results=parts.book.own_result, onions=OnionSecrets(parts.key))
         self.head = Head(parts.store)
-        self._replica = Replica(
-            application=self._ledger,
-            store=parts.store,
-            log=parts.log,
-            signer=parts.signer,
-            key=parts.key if parts.signer is not None else None,
-            clock=clock,
-            candidates=self._candidates,
-        )
+        self._replica = _replica_of(parts, self._ledger, clock, self._candidates)
         self.mempool = Mempool(self._check, _sender)
         self._session = secrets.token_bytes(8)
         self._peers = Peers(
@@ -336,6 +328,21 @@ class Node:
             await self.parts.host.publish(topic, data)
         except HostError as error:
             log.warning("not published on %s: %s", topic, error)
+
+
+def _replica_of(
+    parts: NodeParts, ledger: Ledger, clock: Callable[[], int], candidates: Callable[[], Sequence[bytes]]
+) -> Replica:
+    """The node's voice in consensus; without a signer's record it only listens."""
+    return Replica(
+        application=ledger,
+        store=parts.store,
+        log=parts.log,
+        signer=parts.signer,
+        key=parts.key if parts.signer is not None else None,
+        clock=clock,
+        candidates=candidates,
+    )
 
 
 def _sender(transaction: bytes) -> Address:

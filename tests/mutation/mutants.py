@@ -251,8 +251,8 @@ MUTANTS = (
     Mutant(
         "own votes are not repeated",
         REPLICA,
-        "[Broadcast(message) for message in self._run.own_messages() if _is_small(message)]",
-        "[]",
+        "        own: list[Effect] = [Broadcast(vote) for vote in votes]\n",
+        "        own: list[Effect] = []\n",
         "consensus/test_replica.py::test_own_votes_and_status_are_repeated_while_a_round_lasts",
     ),
     Mutant(
