@@ -160,6 +160,9 @@ def test_a_score_opened_after_the_settlement_saves_its_deposit_and_changes_nothi
     settled = world.checkpoint("one")
     with pytest.raises(InvalidBlock, match="commitment"):
         world.reveal("one", {3: GOOD})
+    for opened_before in (0, 1):
+        with pytest.raises(InvalidBlock, match="not-scoring"):
+            world.reveal("one", {opened_before: GOOD})
     world.reveal("one", {3: reports[3]})
     assert (world.checkpoint("one"), balance(world, "authority3")) == (settled, 1_000)
     with pytest.raises(InvalidBlock, match="not-scoring"):
@@ -212,6 +215,26 @@ def test_a_private_ballot_that_stays_sealed_costs_its_deposit_when_the_window_cl
     for _ in range(3):
         world.block(advance_ms=5_000)
     assert (balance(world, "authority0"), world.view.totals.burned) == (1_000 - PRIVATE_DEPOSIT, PRIVATE_DEPOSIT)
+
+
+def test_a_window_that_closes_before_its_time_burns_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pdfedchain.state.private.PRIVATE_WINDOWS_MAX", 1)
+    monkeypatch.setattr("pdfedchain.state.bonds.UNOPENED_MAX", 1)
+    world = world_with_bonds()
+    for name in ("one", "two"):
+        world.submit(name)
+        world.start_scoring(name)
+        world.commit(name, dict.fromkeys(range(4), GOOD))
+        world.reveal(name, {0: GOOD, 1: GOOD, 2: GOOD})
+        if name == "two":
+            world.block(world.commitment("one", key_of("voter"), GOOD.coarse(), BallotKind.PRIVATE))
+            assert balance(world, "voter") == 1_000 - PRIVATE_DEPOSIT
+        world.settle_all()
+    assert world.view.index.private == world.view.index.unopened == (cid_of("two"),)
+    assert balance(world, "voter") == 1_000
+    assert balance(world, "authority3") == 1_000 - DEPOSIT
+    assert world.view.totals.burned == 0
+    assert world.checkpoint("one").status.value == "accepted"
 
 
 def test_without_prices_nothing_is_locked_and_nothing_waited_for() -> None:

@@ -11,6 +11,7 @@ from pdfedchain.errors import InvalidBlock
 from pdfedchain.state.events import CheckpointQuarantined, QuarantineLifted
 from pdfedchain.types.ballot import BallotKind
 from pdfedchain.types.checkpoint import NO_DATA_COMMITMENT, CheckpointStatus
+from pdfedchain.types.ledger import PrivateWindow
 from pdfedchain.types.score import ScoreReport, Unscorable, UnscorableReason
 from pdfedchain.types.transaction import LiftQuarantine
 from tests.pdfedchain.ledger_world import GOOD, PARAMETERS, TASK, World, cid_of, key_of, registration, varied
@@ -99,6 +100,24 @@ def test_the_best_after_a_quarantine_may_be_one_whose_window_is_still_open() -> 
         world.block(advance_ms=5_000)
     record = world.view.task_record(hash_of(TASK))
     assert record.best == cid_of("second")
+
+
+def test_the_best_after_a_quarantine_is_of_the_same_task_and_the_first_of_equals() -> None:
+    other = replace(TASK, name="other")
+    world = World(tasks=(TASK, other))
+    world.accept("good", report=varied(fid_micro=50_000))
+    world.accept("one")
+    world.accept("elsewhere", report=varied(fid_micro=1_000), task=other)
+    voters = [key_of(name) for name in VOTERS[:4]]
+    world.block(*(world.commitment("one", key, COPIES.coarse(), BallotKind.PRIVATE) for key in voters))
+    world.wait_for("one", PrivateWindow.REVEAL)
+    world.block(*(world.opening("one", key, COPIES.coarse(), BallotKind.PRIVATE) for key in voters))
+    world.accept("as good", report=varied(fid_micro=50_000))
+    world.wait_for("one", PrivateWindow.CLOSED)
+    assert world.checkpoint("one").status is CheckpointStatus.QUARANTINED
+    assert cid_of("as good") in world.view.index.private
+    records = [world.view.task_record(hash_of(task)).best for task in (TASK, other)]
+    assert records == [cid_of("good"), cid_of("elsewhere")]
 
 
 def test_the_only_checkpoint_under_quarantine_leaves_no_best() -> None:
