@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants crash interop
+.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants crash interop chaos
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ interop: setup ## a node's host against js-libp2p and Helia (needs npm)
 	cd tests/interop && npm install --silent --no-audit --no-fund
 	cd tests/interop/node_modules/node && { test -x bin/node || npm run --silent preinstall; }
 	PYTHONPATH=. $(BIN)/python tests/interop/check.py tests/interop/node_modules
+
+chaos: setup ## seven nodes behind lines that are cut, slow and lossy (about four minutes)
+	PYTHONPATH=. $(BIN)/python tests/chaos/run.py
 
 lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff check .
