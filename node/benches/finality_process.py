@@ -19,6 +19,7 @@ import trio
 
 from node.ballot_book import BallotBook
 from node.benches.finality_floor import FloorNode
+from node.collector import relax_collector
 from node.core import Node, NodeParts
 from node.host.libp2p_host import open_host, quiet_libp2p_logging
 from node.telemetry import Activity
@@ -251,6 +252,7 @@ def _say(answer: dict[str, Any]) -> None:
 def main() -> None:
     """Run until standard input ends."""
     kind, index, directory = sys.argv[1:]
+    relax_collector()
     trio.run(_run, kind, int(index), Path(directory))
 
 

@@ -15,6 +15,7 @@ from node.benches.scores import bench_folder_score
 from node.benches.sync import bench_sync
 from node.cli.commands import EXIT_SUCCESS
 from node.cli.output import Output
+from node.collector import relax_collector
 from node.home import Home
 from node.workers import require_diffusion
 from pdfedchain.errors import UsageError
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     for name in ("transfers", "accounts", "blocks", "transfers_per_block", "seconds", "steps", "rounds"):
         if getattr(arguments, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be 1 or more")
+    relax_collector()
     figures = _measure(arguments)
     output.table(
         ("figure", "value", "unit", "reference", "ratio"),

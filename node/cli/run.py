@@ -13,6 +13,7 @@ import trio
 from node.cli.commands import EXIT_INTERRUPTED, EXIT_SUCCESS
 from node.cli.home_argument import add_home_argument, home_of
 from node.cli.output import Output
+from node.collector import relax_collector
 from node.config import NodeRole
 from node.home import Home
 from node.workers import require_diffusion
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     # The library talks about every stream it opens; what matters of it comes through our own host.
     for noisy in ("libp2p", "multiaddr"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    relax_collector()
     stopped_by = trio.run(_run_until_stopped, home, arguments.until_height, arguments.stop_with_stdin)
     output.result({"home": str(home.path), "stopped_by": None if stopped_by is None else stopped_by.name})
     return EXIT_INTERRUPTED if stopped_by is signal.SIGINT else EXIT_SUCCESS
