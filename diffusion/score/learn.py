@@ -24,7 +24,7 @@ from diffusion.data.images import LabelledImages
 from diffusion.progress import Report, silent
 from diffusion.sampler import to_unit
 from diffusion.score.augment import augment
-from diffusion.score.fingerprint import Fingerprinter, contrastive_loss, describe
+from diffusion.score.fingerprint import MAP_CHANNELS, MAP_SIZE, Fingerprinter, contrastive_loss, describe
 from diffusion.score.keeper import NOTHING_KEPT, Keeper
 from diffusion.score.scorer import FEATURE_VARIANCE, Scorer
 from diffusion.score.verifier import Verifier
@@ -135,21 +135,23 @@ def _pool_of_views(
         unit = functional.normalize(pooled - pooled.mean(dim=0), dim=1)
         nearness = (unit @ unit.T).fill_diagonal_(-2)
         hardest = nearness.topk(min(plan.hard_negatives, count - 1), dim=1).indices
-        views, blends = [], []
+        # filled in place: together these are by far the largest tensors here
+        views = torch.empty(count, plan.views + 1, MAP_CHANNELS, MAP_SIZE, MAP_SIZE)
+        blends = torch.empty(count, plan.blends, MAP_CHANNELS, MAP_SIZE, MAP_SIZE)
         for start in range(0, count, 32):
             batch = images[start : start + 32]
             several = [batch, *(augment(batch, rng, strength=strength) for _ in range(plan.views))]
-            views.append(torch.stack([maps_of(view) for view in several], dim=1))
-            mixed = []
-            for _ in range(plan.blends):
+            for position, view in enumerate(several):
+                views[start : start + 32, position] = maps_of(view)
+            for position in range(plan.blends):
                 low, high = plan.blend_share
                 share = low + (high - low) * torch.rand((len(batch), 1, 1, 1), generator=rng)
                 which = torch.randint(min(4, hardest.shape[1]), (len(batch),), generator=rng)
                 near = images[hardest[start : start + 32].gather(1, which[:, None])[:, 0]]
-                mixed.append(maps_of(augment(share * batch + (1 - share) * near, rng, strength=strength)))
-            blends.append(torch.stack(mixed, dim=1))
+                blended = augment(share * batch + (1 - share) * near, rng, strength=strength)
+                blends[start : start + 32, position] = maps_of(blended)
             report("views", min(start + 32, count), count, 0.0)
-    return _Pool(torch.cat(views), torch.cat(blends), hardest)
+    return _Pool(views, blends, hardest)
 
 
 def _train_verifier(
