@@ -34,8 +34,8 @@ __all__ = ["bench_chain", "draw_transfers", "transfer_genesis"]
 #: Of the accounts, so many send; the others only receive. Making a key costs as much as verifying a signature.
 _SENDERS_MAX: Final = 2_000
 
-#: Transfers of one block.
-_BLOCK_TRANSFERS: Final = 5_000
+#: Transfers of one block: nearly what fits the default block of two megabytes.
+_BLOCK_TRANSFERS: Final = 9_000
 
 #: Signatures that the reference rate is measured on, before and after.
 _VERIFICATIONS: Final = 4_000

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="H",
         help="a home with an accepted checkpoint: train needs it, score measures it too",
     )
-    parser.add_argument("--transfers", type=int, default=20_000, metavar="N", help="chain, proofs: default 20000")
+    parser.add_argument("--transfers", type=int, default=36_000, metavar="N", help="chain, proofs: default 36000")
     parser.add_argument("--accounts", type=int, default=100_000, metavar="N", help="chain, proofs: default 100000")
     parser.add_argument(
         "--eth-tester-python", type=Path, metavar="P", help="chain: an interpreter that has eth-tester and py-evm"
