@@ -131,16 +131,20 @@ def test_provenance_leads_to_a_model_trained_from_scratch(result: dict[str, Any]
     assert all(parent in lineage for parent in child["parents"])
 
 
-@pytest.mark.parametrize("what", ["block", "score"])
-def test_an_audit_names_a_changed_byte_in_the_chain(home: Home, what: str) -> None:
+@pytest.mark.parametrize(
+    ("what", "table", "identity", "column", "where"),
+    [
+        ("header", "light_blocks", "height", "light", "height = 5"),
+        ("body", "bodies", "height", "body", "height = 5"),
+        ("score", "state", "key", "value", "key >= x'636865636b706f696e742f' AND key < x'636865636b706f696e7430'"),
+    ],
+)
+def test_an_audit_names_a_changed_byte_in_the_chain(
+    home: Home, what: str, table: str, identity: str, column: str, where: str
+) -> None:
     connection = sqlite3.connect(home.chain_db)
-    table, column, where = {
-        "block": ("blocks", "final", "height = 5"),
-        "score": ("state", "value", "key >= x'636865636b706f696e742f' AND key < x'636865636b706f696e7430'"),
-    }[what]
-    identity = "height" if what == "block" else "key"
     rows = connection.execute(f"SELECT {identity}, {column} FROM {table} WHERE {where}").fetchall()
-    row, value = next((row, value) for row, value in rows if what == "block" or b"pdfed/score-report" in value)
+    row, value = next((row, value) for row, value in rows if what != "score" or b"pdfed/score-report" in value)
     # In a checkpoint the settled score stands near the end; one bit of it is another score.
     at = value.rfind(b"pdfed/score-report") + 30 if what == "score" else len(value) // 2
     changed = value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :]
@@ -149,5 +153,5 @@ def test_an_audit_names_a_changed_byte_in_the_chain(home: Home, what: str) -> No
     connection.close()
     audit = pdfed_json("audit", "--home", home.path, "--scores", "none", status=1)
     assert audit["ok"] is False
-    named = "block 5" if what == "block" else cid_text(Cid(row.removeprefix(b"checkpoint/")))
+    named = "block 5" if what != "score" else cid_text(Cid(row.removeprefix(b"checkpoint/")))
     assert any(named in problem["where"] for problem in audit["problems"]), audit["problems"]
