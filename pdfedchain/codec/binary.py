@@ -8,6 +8,7 @@ turn the value into that array. Left-over bytes are an error.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgpack
@@ -20,13 +21,23 @@ T = TypeVar("T")
 _pack_array = msgpack.Packer(use_bin_type=True).pack
 
 
+#: By type, a call less than `schema_of`.
+_packs: dict[type, Callable[[Any], Any]] = {}
+
+
+def _pack_of(cls: type) -> Callable[[Any], Any]:
+    pack = _packs[cls] = schema_of(cls).pack
+    return pack
+
+
 def encode(value: Any) -> bytes:
     """The canonical encoding of a canonical dataclass.
 
     Raises:
         DecodeError: a field's value is outside its type's bounds: it could not be decoded again.
     """
-    packed: bytes = _pack_array(schema_of(type(value)).pack(value))
+    cls = type(value)
+    packed: bytes = _pack_array((_packs.get(cls) or _pack_of(cls))(value))
     return packed
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pdfedchain.application import Application, BlockContext, Execution, Rules, rules_of, versions_of, versions_text
-from pdfedchain.codec import encode
 from pdfedchain.consensus.ports import BlockStore
-from pdfedchain.crypto import StateTree, hash_of, tagged_hash
+from pdfedchain.crypto import StateTree, hash_once, tagged_hash
 from pdfedchain.errors import InvalidBlock, UnsupportedVersion
 from pdfedchain.ids import Address, Hash
 from pdfedchain.types.authorities import AuthoritySet
@@ -110,7 +109,7 @@ def _on(
     if last is None:
         height, parent, time_ms = 1, genesis.hash, genesis.time_ms
     else:
-        height, parent, time_ms = last.height + 1, hash_of(last), last.time_ms
+        height, parent, time_ms = last.height + 1, hash_once(last), last.time_ms
     rules, versions = rules_of(application, genesis, state, height), versions_of(application)
     if rules.version not in versions:
         raise UnsupportedVersion(
@@ -142,7 +141,7 @@ def build_block(
     chosen = list(candidates)
     while True:
         block, execution = _assemble(application, position, context, chosen)
-        if len(encode(block)) <= size_bytes_max or not chosen:
+        if block.size_bytes <= size_bytes_max or not chosen:
             return block, execution
         # Only here is the encoded size known; the next blocks take what is left out.
         chosen = chosen[: len(chosen) // 2]
@@ -161,10 +160,10 @@ def _assemble(
         time_ms=context.time_ms,
         parent=position.parent,
         proposer=context.proposer,
-        body=hash_of(body),
+        body=body.hash,
         state_root=execution.state.root,
-        authorities=hash_of(position.authorities),
-        next_authorities=hash_of(execution.next_authorities),
+        authorities=hash_once(position.authorities),
+        next_authorities=hash_once(execution.next_authorities),
     )
     return Block(header, body), execution
 
@@ -182,20 +181,20 @@ def verify_block(application: Application, position: Position, block: Block) -> 
         ("height", position.height, header.height),
         ("parent", position.parent, header.parent),
         ("proposer", position.authorities.proposer(header.height, header.round), header.proposer),
-        ("authorities", hash_of(position.authorities), header.authorities),
-        ("body", hash_of(block.body), header.body),
+        ("authorities", hash_once(position.authorities), header.authorities),
+        ("body", block.body.hash, header.body),
     )
     for name, wanted, found in expected:
         _equal(name, wanted, found)
     if header.time_ms < position.time_ms_min:
         raise InvalidBlock(f"time {header.time_ms} is below {position.time_ms_min}, the parent's and the interval")
-    size_bytes, size_bytes_max = len(encode(block)), position.rules.parameters.block_size_bytes_max
+    size_bytes, size_bytes_max = block.size_bytes, position.rules.parameters.block_size_bytes_max
     if size_bytes > size_bytes_max:
         raise InvalidBlock(f"{size_bytes} bytes, at most {size_bytes_max} allowed")
     context = position.context(round_=header.round, time_ms=header.time_ms, proposer=header.proposer)
     execution = application.execute(position.state, context, block.body)
     _equal("state root", execution.state.root, header.state_root)
-    _equal("next authorities", hash_of(execution.next_authorities), header.next_authorities)
+    _equal("next authorities", hash_once(execution.next_authorities), header.next_authorities)
     return execution
 
 

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from pdfedchain.codec import encode, tag_of
 from pdfedchain.ids import Hash
 
-__all__ = ["hash_of", "hash_prefix", "tagged_hash"]
+__all__ = ["hash_of", "hash_once", "hash_prefix", "tagged_hash"]
+
+#: Objects whose hashes `hash_once` remembers.
+_REMEMBERED_MAX: Final = 32
+
+#: By identity; what is remembered is kept alive, so no other object can have it.
+_remembered: dict[int, tuple[Any, Hash]] = {}
 
 
 @lru_cache(maxsize=256)
@@ -31,3 +37,17 @@ def tagged_hash(tag: str, *parts: bytes) -> Hash:
 def hash_of(value: Any) -> Hash:
     """Hash of a canonical dataclass: its own tag and its canonical encoding."""
     return tagged_hash(tag_of(type(value)), encode(value))
+
+
+def hash_once(value: Any) -> Hash:
+    """`hash_of` a small dataclass that is asked for again and again: the same object is hashed once, while it is among
+    the last few. Equal objects are hashed each, so what is not canonical is never taken for what is.
+    """
+    known = _remembered.get(id(value))
+    if known is not None:
+        return known[1]
+    hashed = hash_of(value)
+    if len(_remembered) >= _REMEMBERED_MAX:
+        _remembered.clear()
+    _remembered[id(value)] = value, hashed
+    return hashed

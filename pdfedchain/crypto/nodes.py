@@ -152,7 +152,10 @@ def update_node(node: Node, changes: list[Change], low: int, high: int, depth: i
     right = update_node(old_right, changes, middle, high, depth + 1, changed) if middle < high else old_right
     if left is old_left and right is old_right:
         return node
-    return _joined(left, right)
+    if left is None or right is None:
+        return _joined(left, right)
+    # `new_branch`, without the calls
+    return sha256(_BRANCH_PREFIX + left[0] + right[0]).digest(), left, right
 
 
 def _joined(left: Node, right: Node) -> Node:

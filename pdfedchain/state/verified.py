@@ -47,7 +47,7 @@ class VerifiedTransactions:
         if signed is None:
             signed = decode(SignedTransaction, data, size_bytes_max=TRANSACTION_SIZE_BYTES_MAX)
             if not known:
-                signed.verify()
+                signed.verify_encoded(data)
         self._opened[digest] = signed if len(data) <= _KEPT_SIZE_BYTES_MAX else None
         if len(self._opened) > self._count_max:
             del self._opened[next(iter(self._opened))]

@@ -80,6 +80,7 @@ class SqliteStore(SqliteFile):
     def _open(self, path: Path, *, read_only: bool, check_state: bool = True) -> None:
         self._tree: tuple[int, StateTree] | None = None
         self._genesis: Genesis | None = None
+        self._last: tuple[LightBlock, AuthoritySet] | None = None
         self._open_file(path, read_only=read_only)
         try:
             if check_state and self.genesis() is not None:
@@ -125,15 +126,24 @@ class SqliteStore(SqliteFile):
         before = self.state()
         height, body = final.block.header.height, final.block.body
         with self._transaction("IMMEDIATE"):
-            last = self.height()
-            check_follows(final, execution, self.genesis(), self.light_block(last) if last else None)
-            self._write_light(light_block_of(final, execution))
-            self._connection.execute("INSERT INTO bodies VALUES (?, ?)", (height, encode(body)))
+            last, authorities = self._newest()
+            check_follows(final, execution, self.genesis(), last)
+            light = light_block_of(final, execution)
+            self._write_light(light)
+            self._connection.execute("INSERT INTO bodies VALUES (?, ?)", (height, body.encoded))
             self._write_transactions(height, body, execution.transaction_subjects)
             self._write_events(height, execution.events)
             self._write_state(before, execution.state)
-            self._put_meta("next_authorities", encode(execution.next_authorities))
-        self._tree = (height, execution.state)
+            if execution.next_authorities is not authorities:
+                self._put_meta("next_authorities", encode(execution.next_authorities))
+        self._tree, self._last = (height, execution.state), (light, execution.next_authorities)
+
+    def _newest(self) -> tuple[LightBlock | None, AuthoritySet | None]:
+        """The last block, and the set that votes on the next one if it is known without reading it."""
+        height = self.height()
+        if self._last is not None and self._last[0].header.height == height:
+            return self._last
+        return (self.light_block(height) if height else None), None
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -146,7 +156,7 @@ class SqliteStore(SqliteFile):
                     self._connection.execute("COMMIT")
                 except sqlite3.Error:
                     # What was committed in the batch is not in the file.
-                    self._tree = None
+                    self._tree = self._last = None
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
                     raise

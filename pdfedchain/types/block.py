@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from pdfedchain.codec import canonical
-from pdfedchain.crypto import hash_of
+from pdfedchain.codec import canonical, encode, tag_of
+from pdfedchain.crypto import hash_once, tagged_hash
 from pdfedchain.ids import Address, Hash, Height, Name, Round, Size, TimeMs, UInt
 from pdfedchain.limits import (
     BLOCK_SIZE_BYTES_MAX,
@@ -34,6 +34,18 @@ class BlockBody:
 
     transactions: Annotated[tuple[TransactionBytes, ...], Size(TRANSACTIONS_PER_BLOCK_MAX)]
     extension: Annotated[bytes, Size(EXTENSION_SIZE_BYTES_MAX)]
+
+    @property
+    def encoded(self) -> bytes:
+        """Its encoding. That of the last one asked is remembered: a body is hashed, measured and stored."""
+        last = _last_encoded.get("body")
+        if last is None or last[0] is not self:
+            last = _last_encoded["body"] = self, encode(self)
+        return last[1]
+
+    @property
+    def hash(self) -> Hash:
+        return tagged_hash(tag_of(BlockBody), self.encoded)
 
 
 @canonical("pdfed/header/v1")
@@ -75,12 +87,17 @@ class Block:
 
     @property
     def hash(self) -> Hash:
-        return hash_of(self.header)
+        return hash_once(self.header)
 
     @property
     def is_consistent(self) -> bool:
         """Whether the header names this body."""
-        return self.header.body == hash_of(self.body)
+        return self.header.body == self.body.hash
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of its encoding: of an array's and a tag's first byte, the tag, the header and the body."""
+        return 2 + len(tag_of(Block)) + len(encode(self.header)) + len(self.body.encoded)
 
 
 @canonical("pdfed/final-block/v1")
@@ -91,6 +108,8 @@ class FinalBlock:
     block: Block
     certificate: Certificate
 
+
+_last_encoded: dict[str, tuple[BlockBody, bytes]] = {}
 
 #: A `FinalBlock` adds a certificate of at most this size to a block.
 FINAL_BLOCK_SIZE_BYTES_MAX = BLOCK_SIZE_BYTES_MAX + 65_536

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pdfedchain.codec import canonical
-from pdfedchain.crypto import StateProof, hash_of
+from pdfedchain.crypto import StateProof, hash_once
 from pdfedchain.ids import Hash, Size
 from pdfedchain.limits import HANDOVERS_PER_BUNDLE_MAX, STATE_VALUE_SIZE_BYTES_MAX, VALUES_PER_BUNDLE_MAX
 from pdfedchain.types.authorities import AuthoritySet
@@ -41,7 +41,7 @@ class LightBlock:
     @property
     def hash(self) -> Hash:
         """The block's hash."""
-        return hash_of(self.header)
+        return hash_once(self.header)
 
     @property
     def is_handover(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from pdfedchain.codec import canonical, encode, tag_of
 from pdfedchain.crypto import SigningKey, hash_of, tagged_hash, verify
@@ -280,6 +280,20 @@ class SignedTransaction:
             SignatureError: it does not verify.
         """
         verify(self.transaction.sender, encode(self.transaction), self.signature)
+
+    def verify_encoded(self, data: bytes) -> None:
+        """`verify` for those who have decoded this from ``data``: what is signed lies in it and is not encoded again.
+
+        Raises:
+            SignatureError: it does not verify.
+        """
+        verify(self.transaction.sender, data[_SIGNED_FROM:_SIGNED_TO], self.signature)
+
+
+#: Where an encoded `SignedTransaction` has its transaction: after the array's and the tag's first byte and the tag,
+#: before the signature's two and the signature.
+_SIGNED_FROM: Final = 2 + len(tag_of(SignedTransaction))
+_SIGNED_TO: Final = -(2 + SIGNATURE_SIZE_BYTES)
 
 
 def transaction_hash(transaction: bytes) -> Hash:

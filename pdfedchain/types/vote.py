@@ -9,6 +9,7 @@ import enum
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final
 
 from pdfedchain.codec import canonical, encode
@@ -45,6 +46,12 @@ class _VoteStatement:
     block: Hash | None
 
 
+@lru_cache(maxsize=64, typed=True)
+def _statement_bytes(chain_id: str, set_id: int, height: int, round_: int, kind: VoteKind, block: Hash | None) -> bytes:
+    # All who vote alike sign the same bytes.
+    return encode(_VoteStatement(chain_id, set_id, height, round_, kind, block))
+
+
 @canonical("pdfed/proposal-statement/v1")
 @dataclass(frozen=True, slots=True)
 class _ProposalStatement:
@@ -72,7 +79,7 @@ class Vote:
 
     def signing_bytes(self) -> bytes:
         """What the signature covers."""
-        return encode(_VoteStatement(self.chain_id, self.set_id, self.height, self.round, self.kind, self.block))
+        return _statement_bytes(self.chain_id, self.set_id, self.height, self.round, self.kind, self.block)
 
     def verify(self) -> None:
         """Check the signature only; membership and chain are the caller's to check.

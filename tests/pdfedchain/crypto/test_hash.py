@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from pdfedchain.codec import encode
-from pdfedchain.crypto import hash_of, tagged_hash
+from pdfedchain.crypto import hash_of, hash_once, tagged_hash
 from pdfedchain.types.checkpoint import Account
 from pdfedchain.types.ledger import OpenCount
 
@@ -30,3 +30,12 @@ def test_a_value_s_hash_is_of_its_own_tag_and_encoding() -> None:
     assert hash_of(OpenCount(1)) != tagged_hash("pdfed/account/v1", encode(OpenCount(1)))
     with pytest.raises(TypeError):
         hash_of(5)
+
+
+def test_hashing_once_gives_what_hashing_gives() -> None:
+    accounts = [Account(balance, balance % 3) for balance in range(100)]
+    for _ in range(2):
+        assert [hash_once(account) for account in accounts] == [hash_of(account) for account in accounts]
+    assert [hash_once(Account(balance, 1)) for balance in range(100)] == [
+        hash_of(Account(balance, 1)) for balance in range(100)
+    ]

@@ -92,13 +92,13 @@ def test_check_refuses_what_no_block_has_room_for() -> None:
 def verifications(monkeypatch: pytest.MonkeyPatch) -> list[SignedTransaction]:
     """Every verification of a transaction's signature, in order."""
     calls: list[SignedTransaction] = []
-    verify = SignedTransaction.verify
+    verify = SignedTransaction.verify_encoded
 
-    def counted(signed: SignedTransaction) -> None:
+    def counted(signed: SignedTransaction, data: bytes) -> None:
         calls.append(signed)
-        verify(signed)
+        verify(signed, data)
 
-    monkeypatch.setattr(SignedTransaction, "verify", counted)
+    monkeypatch.setattr(SignedTransaction, "verify_encoded", counted)
     return calls
 
 

@@ -34,6 +34,19 @@ def test_a_transaction_is_signed_by_its_sender_as_a_whole() -> None:
         PAY.sign(key_of("voter"))
 
 
+def test_what_is_signed_is_found_in_the_encoding() -> None:
+    short = PAY.sign(KEY)
+    longer = replace(PAY, chain_id="c" * 32, nonce=2**40).sign(KEY)
+    for signed in (short, longer):
+        signed.verify_encoded(encode(signed))
+        forged = replace(signed, transaction=replace(signed.transaction, nonce=7))
+        with pytest.raises(SignatureError):
+            forged.verify_encoded(encode(forged))
+        other = replace(signed, transaction=replace(signed.transaction, sender=key_of("voter").address))
+        with pytest.raises(SignatureError):
+            other.verify_encoded(encode(other))
+
+
 def test_a_transaction_s_hash_needs_no_decoding() -> None:
     signed = PAY.sign(KEY)
     assert transaction_hash(encode(signed)) == signed.hash
