@@ -11,7 +11,8 @@ from functools import lru_cache
 
 from pdfedchain.application import Application, BlockContext, Execution, Rules, rules_of, versions_of, versions_text
 from pdfedchain.consensus.ports import BlockStore
-from pdfedchain.crypto import StateTree, hash_once, tagged_hash
+from pdfedchain.crypto import StateTree, tagged_hash
+from pdfedchain.crypto.hash import hash_once
 from pdfedchain.errors import InvalidBlock, UnsupportedVersion
 from pdfedchain.ids import Address, Hash
 from pdfedchain.types.authorities import AuthoritySet

@@ -1,6 +1,6 @@
 """Hashes, keys and the Merkle state tree."""
 
-from pdfedchain.crypto.hash import hash_of, hash_once, tagged_hash
+from pdfedchain.crypto.hash import hash_of, tagged_hash
 from pdfedchain.crypto.keys import SigningKey, check_address, verifies, verify
 from pdfedchain.crypto.merkle import EMPTY_ROOT, StateProof, StateTree, verify_absence, verify_presence
 
@@ -11,7 +11,6 @@ __all__ = [
     "StateTree",
     "check_address",
     "hash_of",
-    "hash_once",
     "tagged_hash",
     "verifies",
     "verify",

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pdfedchain.codec import canonical, encode, tag_of
-from pdfedchain.crypto import hash_once, tagged_hash
+from pdfedchain.crypto import tagged_hash
+from pdfedchain.crypto.hash import hash_once
 from pdfedchain.ids import Address, Hash, Height, Name, Round, Size, TimeMs, UInt
 from pdfedchain.limits import (
     BLOCK_SIZE_BYTES_MAX,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pdfedchain.codec import canonical
-from pdfedchain.crypto import StateProof, hash_once
+from pdfedchain.crypto import StateProof
+from pdfedchain.crypto.hash import hash_once
 from pdfedchain.ids import Hash, Size
 from pdfedchain.limits import HANDOVERS_PER_BUNDLE_MAX, STATE_VALUE_SIZE_BYTES_MAX, VALUES_PER_BUNDLE_MAX
 from pdfedchain.types.authorities import AuthoritySet

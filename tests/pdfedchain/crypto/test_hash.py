@@ -7,7 +7,8 @@ import hashlib
 import pytest
 
 from pdfedchain.codec import encode
-from pdfedchain.crypto import hash_of, hash_once, tagged_hash
+from pdfedchain.crypto import hash_of, tagged_hash
+from pdfedchain.crypto.hash import hash_once
 from pdfedchain.types.checkpoint import Account
 from pdfedchain.types.ledger import OpenCount
 
