@@ -128,14 +128,20 @@ class Driver:
         """Apply pulled blocks inside: a node syncs or votes, never both.
 
         Await nothing inside: consensus stands still, and a cancellation would end the timers that this starts again.
-        However it ends, voting goes on from the last block applied.
+        Voting goes on from the last block applied, also after a wrong one. After any other error, such as a batch that
+        could not be committed, what was applied may not be durable: this driver does nothing more.
         """
         self._replica.begin_sync()
         try:
             with self._batch():
                 yield
-        finally:
+        except InputError:
             self._do(self._replica.end_sync)
+            raise
+        except BaseException:
+            self._stopped = True
+            raise
+        self._do(self._replica.end_sync)
 
     def check_next(self, final: FinalBlock) -> None:
         """Whether a quorum has finalised this as the next block; changes nothing.

@@ -57,6 +57,11 @@ _FRAME_TIMEOUT_S: Final = 15.0
 #: An offer is followed block by block; whoever has not finished his by then is too slow to be of use.
 _OFFER_TIMEOUT_S: Final = 60.0
 
+#: A peer may take this long for what it sends of a snapshot, and longer by what it has sent: chunks may be tiny.
+_COLLECT_S: Final = 60.0
+_COLLECT_PER_CHUNK_S: Final = 0.02
+_COLLECT_PER_BYTE_S: Final = 1 / 65_536
+
 #: Peers may be starting at the same time as this node, and may have no block yet.
 _ROUNDS_MAX: Final = 5
 _ROUND_PAUSE_S: Final = 2.0
@@ -240,12 +245,13 @@ async def _collect(
 
     Args:
         failed: whoever stops sending is added; next time it may do better.
-        useless: whoever sends something wrong is added here too.
+        useless: whoever sends something wrong, or too slowly, is added here too.
     """
     claimed: set[int] = set()
 
     async def fetch_from(peer_id: str) -> None:
         own: list[int] = []
+        until = trio.current_time() + _COLLECT_S
         try:
             async with await host.open_stream(peer_id, SNAPSHOT_PROTOCOL, bulk=True) as stream:
                 while own := _run_of([index for index in assembly.missing if index not in claimed]):
@@ -256,6 +262,10 @@ async def _collect(
                         if not chunk:
                             raise NotFound(f"the snapshot of block {assembly.manifest.height} is gone")
                         assembly.add(index, chunk)
+                        until += _COLLECT_PER_CHUNK_S + _COLLECT_PER_BYTE_S * len(chunk)
+                        if trio.current_time() > until:
+                            useless.add(peer_id)
+                            raise HostError(f"{peer_id} sends too slowly")
                     await _frame(stream, 0)
         except (HostError, InputError, NotFound) as error:
             log.warning("snapshot from %s: %s", peer_id, error)

@@ -7,7 +7,8 @@ block carries a certificate and is executed, so a lying peer can waste time and 
 A node syncs or votes, never both, and anybody may announce anything. So a batch of blocks is pulled while consensus
 goes on; voting pauses only once the batch is here and its first certificate is right, and only while the batch is
 applied, without waiting for anything. A peer that does not keep what it announced is not listened to for a while,
-longer each time. Announcements are gossiped: who hands on the lie of another answers at once that it has no such
+longer each time; so is one whose batch does not end in time. Who served promptly is asked first, whoever claims more,
+and who was slow only after all the others. Announcements are gossiped: who hands on the lie of another answers at once that it has no such
 block, which costs it a moment and no standing.
 """
 
@@ -48,6 +49,9 @@ _BATCH_TIMEOUT_S: Final = 30.0
 #: How long a peer is not listened to that stalled or lied; doubled with every time in a row.
 _PAUSE_FIRST_S: Final = 10.0
 _PAUSE_MAX_S: Final = 600.0
+
+#: A batch cut short by time that came at this rate is of a slow link: its peer is asked after others, without a pause.
+_RATE_MIN_BYTES_PER_S: Final = 65_536
 
 #: The same for a peer that said at once that it has nothing more: it may have handed on what another announced.
 _PAUSE_EMPTY_S: Final = 2.0
@@ -97,10 +101,16 @@ class Batch:
     Attributes:
         blocks: of consecutive heights; only their form has been checked.
         is_last: whether the peer said that it has no more.
+        size_bytes: of all blocks, encoded.
+        took_s: from the request to the end.
+        cut_short: whether the time was over before the end.
     """
 
     blocks: tuple[FinalBlock, ...]
     is_last: bool
+    size_bytes: int
+    took_s: float
+    cut_short: bool
 
 
 async def pull(host: Host, peer_id: str, from_height: int) -> Batch:
@@ -115,6 +125,7 @@ async def pull(host: Host, peer_id: str, from_height: int) -> Batch:
     blocks: list[FinalBlock] = []
     size_bytes = 0
     started_at = trio.current_time()
+    cut_short = True
     async with await host.open_stream(peer_id, BLOCKS_PROTOCOL) as stream:
         with trio.move_on_after(_BATCH_TIMEOUT_S):
             await stream.send_frame(encode(BlockRequest(from_height, BATCH_BLOCKS_MAX)))
@@ -126,17 +137,20 @@ async def pull(host: Host, peer_id: str, from_height: int) -> Batch:
                 if not frame:
                     if not blocks and trio.current_time() - started_at > _AT_ONCE_S:
                         break
-                    return Batch(tuple(blocks), is_last=len(blocks) < BATCH_BLOCKS_MAX)
+                    took_s = trio.current_time() - started_at
+                    return Batch(tuple(blocks), len(blocks) < BATCH_BLOCKS_MAX, size_bytes, took_s, cut_short=False)
                 expected = from_height + len(blocks)
                 final = decode(FinalBlock, frame, size_bytes_max=FINAL_BLOCK_SIZE_BYTES_MAX)
                 if final.block.header.height != expected or len(blocks) == BATCH_BLOCKS_MAX:
                     raise InputError(f"{peer_id} sent block {final.block.header.height}, which was not asked for")
                 blocks.append(final)
                 size_bytes += len(frame)
+            else:
+                cut_short = False
         await stream.reset()
     if not blocks:
         raise HostError(f"{peer_id} announced block {from_height} and sent nothing in time")
-    return Batch(tuple(blocks), is_last=False)
+    return Batch(tuple(blocks), False, size_bytes, trio.current_time() - started_at, cut_short)
 
 
 class SyncTarget(Protocol):
@@ -162,14 +176,16 @@ class _Peer:
 
     Attributes:
         announced: the height it says it has; 0 where it has said nothing that counts.
-        failures: in a row, by stalling or lying.
-        has_served: whether the last that came of it was a block that was applied.
+        failures: in a row, by stalling, dripping or lying.
+        is_prompt: whether the last that came of it was applied and had come at once.
+        pace_s: of the last blocks that were applied, per block; 0 before.
         ignored_until: `trio.current_time` before which it is not listened to.
     """
 
     announced: int = 0
     failures: int = 0
-    has_served: bool = False
+    is_prompt: bool = False
+    pace_s: float = 0.0
     ignored_until: float = 0.0
 
 
@@ -225,17 +241,18 @@ class Synchroniser:
                 self._failed(peer_id)
 
     def _source(self) -> str | None:
-        """The best peer that announced what is missing: proven ones first, those that failed last."""
+        """The best peer that announced what is missing: prompt ones first, then untried, slow, failed ones."""
         ahead = [(peer_id, peer) for peer_id, peer in self._peers.items() if peer.announced > self._target.height]
         if not ahead:
             return None
-        return min(ahead, key=lambda one: (one[1].failures, not one[1].has_served, -one[1].announced, one[0]))[0]
+        return min(ahead, key=lambda one: (one[1].failures, not one[1].is_prompt, one[1].pace_s, one[0]))[0]
 
     def _apply(self, peer_id: str, batch: Batch) -> None:
         """Take over a batch without waiting for anything.
 
         Raises:
             InputError: a certificate is wrong; blocks before it have been applied.
+            HostError: all has been applied, and came so slowly that others are to be asked.
         """
         # Consensus went on meanwhile and may have decided some of them.
         news = [final for final in batch.blocks if final.block.header.height > self._target.height]
@@ -246,19 +263,25 @@ class Synchroniser:
                     self._target.apply_synced(final)
             log.info("synced to height %d from %s", self._target.height, peer_id)
         peer = self._heard_of(peer_id)
-        if news:
-            peer.failures, peer.has_served = 0, True
+        if batch.blocks:
+            peer.pace_s = batch.took_s / len(batch.blocks)
+        if batch.cut_short:
+            if batch.size_bytes < _RATE_MIN_BYTES_PER_S * batch.took_s:
+                raise HostError(f"{peer_id} sent {len(batch.blocks)} blocks in {batch.took_s:.0f} s")
+            peer.failures, peer.is_prompt = peer.failures + 1, False
+        elif news:
+            peer.failures, peer.is_prompt = 0, batch.took_s <= _AT_ONCE_S
         if batch.is_last:
             # It has no more, whatever was announced in its name.
             peer.announced = 0
         if not batch.blocks:
-            peer.has_served = False
+            peer.is_prompt = False
             peer.ignored_until = trio.current_time() + _PAUSE_EMPTY_S
 
     def _failed(self, peer_id: str) -> None:
         peer = self._heard_of(peer_id)
         pause_s = min(_PAUSE_FIRST_S * 2.0 ** min(peer.failures, 16), _PAUSE_MAX_S)
-        peer.announced, peer.has_served = 0, False
+        peer.announced, peer.is_prompt = 0, False
         peer.failures += 1
         peer.ignored_until = trio.current_time() + pause_s
 

@@ -21,7 +21,7 @@ from node.sync import BATCH_BLOCKS_MAX, PEERS_MAX, BlockServer, Synchroniser, pu
 from node.telemetry import Activity
 from node.wire import BLOCKS_PER_REQUEST_MAX, BLOCKS_PROTOCOL, BlockRequest
 from pdfedchain.chain import Chain, single_genesis
-from pdfedchain.codec import encode
+from pdfedchain.codec import decode, encode
 from pdfedchain.consensus.replica import Replica
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import InputError, StateError
@@ -207,6 +207,39 @@ async def test_a_peer_that_has_served_comes_before_one_that_announces_more(autoj
         assert on.target.height == LENGTH
 
 
+def dripping(every_s: float) -> StreamHandler:
+    async def serve(stream: Stream) -> None:
+        request = decode(BlockRequest, await stream.receive_frame(1_000), size_bytes_max=1_000)
+        for final in BLOCKS[request.from_height - 1 :][: request.count]:
+            await trio.sleep(every_s)
+            await stream.send_frame(encode(final))
+        await stream.send_frame(b"")
+
+    return serve
+
+
+@pytest.mark.parametrize("every_s", [14.5, 1.8])
+@pytest.mark.parametrize("order", ["drip honest", "honest drip"])
+async def test_a_dripping_peer_costs_one_batch_and_then_others_are_asked(
+    every_s: float, order: str, autojump_clock: Clock
+) -> None:
+    serving = {"drip": dripping(every_s), "honest": honest}
+    async with scene(**{name: serving[name] for name in order.split()}) as on:
+        on.synchroniser.announce(on.peers["drip"].id, LIE)
+        on.synchroniser.announce(on.peers["honest"].id, LENGTH)
+        await trio.sleep(35)
+        assert on.target.height == LENGTH
+
+
+async def test_a_peer_that_always_drips_is_paused_for_longer_each_time(autojump_clock: Clock) -> None:
+    async with scene(drip=dripping(14.5)) as on:
+        for _ in range(200):
+            on.synchroniser.announce(on.peers["drip"].id, LIE)
+            await trio.sleep(1)
+        assert 1 <= on.target.height <= 8
+        assert on.peers["drip"].requests == 4
+
+
 async def test_who_hands_on_the_lie_of_another_is_listened_to_again_soon(autojump_clock: Clock) -> None:
     async with scene(honest=honest) as on:
         on.target.height = LENGTH
@@ -387,8 +420,10 @@ async def test_the_driver_checks_the_next_block_without_taking_it(tmp_path: Path
         assert driver.height == 0
 
 
-@pytest.mark.parametrize("error", [InputError("wrong"), StateError("broken")])
-async def test_an_error_while_applying_leaves_the_driver_voting(tmp_path: Path, error: Exception) -> None:
+@pytest.mark.parametrize(("error", "goes_on"), [(InputError("wrong"), True), (StateError("broken"), False)])
+async def test_only_after_a_wrong_block_does_the_driver_vote_again(
+    tmp_path: Path, error: Exception, goes_on: bool
+) -> None:
     async with follower(tmp_path) as (driver, replica):
 
         def interrupted_sync() -> None:
@@ -399,4 +434,4 @@ async def test_an_error_while_applying_leaves_the_driver_voting(tmp_path: Path, 
 
         with pytest.raises(type(error), match=str(error)):
             interrupted_sync()
-        assert (driver.height, replica.syncing) == (1, False)
+        assert (driver.height, replica.syncing) == (1, not goes_on)
