@@ -8,8 +8,8 @@ A node syncs or votes, never both, and anybody may announce anything. So a batch
 goes on; voting pauses only once the batch is here and its first certificate is right, and only while the batch is
 applied, without waiting for anything. A peer that does not keep what it announced is not listened to for a while,
 longer each time; so is one whose batch does not end in time. Who served promptly is asked first, whoever claims more,
-and who was slow only after all the others. Announcements are gossiped: who hands on the lie of another answers at once that it has no such
-block, which costs it a moment and no standing.
+and who was slow only after all the others. Announcements are gossiped: who hands on the lie of another answers at once
+that it has no such block, which costs it a moment and no standing.
 """
 
 from __future__ import annotations
@@ -177,6 +177,7 @@ class _Peer:
     Attributes:
         announced: the height it says it has; 0 where it has said nothing that counts.
         failures: in a row, by stalling, dripping or lying.
+        slow: batches in a row that came slowly: each puts others first, none makes a pause.
         is_prompt: whether the last that came of it was applied and had come at once.
         pace_s: of the last blocks that were applied, per block; 0 before.
         ignored_until: `trio.current_time` before which it is not listened to.
@@ -184,6 +185,7 @@ class _Peer:
 
     announced: int = 0
     failures: int = 0
+    slow: int = 0
     is_prompt: bool = False
     pace_s: float = 0.0
     ignored_until: float = 0.0
@@ -245,7 +247,9 @@ class Synchroniser:
         ahead = [(peer_id, peer) for peer_id, peer in self._peers.items() if peer.announced > self._target.height]
         if not ahead:
             return None
-        return min(ahead, key=lambda one: (one[1].failures, not one[1].is_prompt, one[1].pace_s, one[0]))[0]
+        return min(ahead, key=lambda one: (one[1].failures + one[1].slow, not one[1].is_prompt, one[1].pace_s, one[0]))[
+            0
+        ]
 
     def _apply(self, peer_id: str, batch: Batch) -> None:
         """Take over a batch without waiting for anything.
@@ -268,9 +272,11 @@ class Synchroniser:
         if batch.cut_short:
             if batch.size_bytes < _RATE_MIN_BYTES_PER_S * batch.took_s:
                 raise HostError(f"{peer_id} sent {len(batch.blocks)} blocks in {batch.took_s:.0f} s")
-            peer.failures, peer.is_prompt = peer.failures + 1, False
         elif news:
-            peer.failures, peer.is_prompt = 0, batch.took_s <= _AT_ONCE_S
+            peer.failures = 0
+        if news:
+            peer.is_prompt = batch.took_s <= _AT_ONCE_S
+            peer.slow = 0 if peer.is_prompt else peer.slow + 1
         if batch.is_last:
             # It has no more, whatever was announced in its name.
             peer.announced = 0

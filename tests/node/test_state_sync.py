@@ -201,6 +201,39 @@ async def test_the_highest_offer_wins(autojump_clock: trio.testing.MockClock) ->
         assert await here.join() == 23
 
 
+async def test_a_dripping_peer_with_the_newest_offer_does_not_hold_up_the_join(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Dripping:
+        def __init__(self, stream: Stream) -> None:
+            self._stream = stream
+            self._is_transfer = False
+
+        @property
+        def peer_id(self) -> str:
+            return self._stream.peer_id
+
+        async def receive_frame(self, size_bytes_max: int) -> bytes:
+            frame = await self._stream.receive_frame(size_bytes_max)
+            self._is_transfer = frame != encode(SnapshotRequest(None, 0, 1))
+            return frame
+
+        async def send_frame(self, frame: bytes) -> None:
+            await trio.sleep(14.5 if self._is_transfer else 0)
+            await self._stream.send_frame(frame)
+
+    async with world() as here:
+        for i in range(60):
+            here.grow(b"more%d=" % i + bytes(300_000))
+        older = here.server()
+        here.grow(b"b=2")
+        newest = here.server()
+        await here.host(older.handle)
+        await here.host(lambda stream: newest.handle(Dripping(stream)))  # type: ignore[arg-type]
+        assert await here.join() == 82
+        assert trio.current_time() < 200
+
+
 async def test_two_proven_histories_are_not_chosen_from() -> None:
     async with world() as here:
         await here.host(here.server().handle)
