@@ -179,7 +179,7 @@ class AuthorityDuties:
         payload: Have | CommitBallot | RevealBallot | None = None
         if checkpoint.status is CheckpointStatus.SUBMITTED:
             if self._address not in checkpoint.holders and await self._tools.library.holds(checkpoint.weights):
-                payload = Have(checkpoint.weights)
+                payload = Have(checkpoint.weights, checkpoint.submitted_height)
         elif checkpoint.status is CheckpointStatus.SCORING and self._address in checkpoint.electorate:
             payload = self._ballot_due(checkpoint)
         if payload is not None:
@@ -204,7 +204,7 @@ class AuthorityDuties:
         on_chain = self._head.view.ballot(checkpoint.weights, BallotKind.SCORE, self._address)
         if on_chain is None:
             commitment = own.commitment(self._chain_id, self._address)
-            return CommitBallot(checkpoint.weights, BallotKind.SCORE, commitment)
+            return CommitBallot(checkpoint.weights, checkpoint.submitted_height, BallotKind.SCORE, commitment)
         if on_chain.report is None and checkpoint.reveal_height is not None:
             return RevealBallot(checkpoint.weights, BallotKind.SCORE, own.report, own.salt)
         return None

@@ -291,7 +291,7 @@ class Participant:
         payload: CommitBallot | RevealBallot | None = None
         if window is PrivateWindow.COMMIT and on_chain is None:
             commitment = own.commitment(self._chain_id, self._address)
-            payload = CommitBallot(checkpoint.weights, BallotKind.PRIVATE, commitment)
+            payload = CommitBallot(checkpoint.weights, checkpoint.submitted_height, BallotKind.PRIVATE, commitment)
         elif window is PrivateWindow.REVEAL and on_chain is not None and on_chain.report is None:
             payload = RevealBallot(checkpoint.weights, BallotKind.PRIVATE, own.report, own.salt)
         if payload is not None:

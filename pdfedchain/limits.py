@@ -64,6 +64,9 @@ GENESIS_ALLOCATIONS_MAX: Final = 100_000
 #: Tasks of one chain; every block looks at each of them.
 TASKS_MAX: Final = 1_024
 
+#: Tasks that authorities deploy, in equal shares: one that is hostile takes its share of the places and no more.
+TASKS_DEPLOYED_MAX: Final = TASKS_MAX - GENESIS_TASKS_MAX
+
 #: Submissions of one task that wait in its queue; more are refused until some are settled.
 TASK_QUEUE_MAX: Final = 1_000
 

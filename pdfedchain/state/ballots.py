@@ -8,8 +8,8 @@ that, and not a nonce, keeps a ballot transaction from being executed twice.
 Once a checkpoint is settled, those electors who have not opened their scores may still do so for a while: it returns
 their deposits and changes nothing else (`pdfedchain.state.bonds`).
 
-A submission offered again after a disagreement begins with no ballots. Whoever kept the transactions of the first
-attempt can then send them again: they say what their voter says anyway, since the seed is the same.
+A submission offered again after a disagreement begins with no ballots, and a commitment names the submission that it is
+for: those of an earlier attempt are refused, so a replayed one keeps no elector from sealing another report.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pdfedchain.errors import InvalidTransaction
 from pdfedchain.ids import Address, Cid, cid_text
 from pdfedchain.limits import PRIVATE_VOTERS_MAX
 from pdfedchain.state.bonds import lock_deposit, note_opened, return_deposit
+from pdfedchain.state.checkpoints import check_attempt
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.errors import NotYet
 from pdfedchain.state.events import BallotCommitted, BallotRevealed, RevealOpened
@@ -42,6 +43,7 @@ def commit(draft: Draft, context: BlockContext, voter: Address, payload: CommitB
         InvalidTransaction: a rule refuses it.
     """
     checkpoint = _checkpoint(draft, payload.checkpoint)
+    check_attempt(checkpoint, payload.submitted_height)
     if payload.kind is BallotKind.SCORE:
         _check_scoring(draft, context, voter, checkpoint)
     else:

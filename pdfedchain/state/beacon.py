@@ -8,8 +8,10 @@ not choose it; what it can do is not to propose, which costs its turn and gives 
 - Which preimage is next follows from the state alone. A block that is proposed again, by the same authority after a
   crash or by others in a later round, carries the one of its first proposer and stays valid. A preimage shown in a
   proposal that failed is shown again with the next one; until then everybody knows it.
-- An authority without an onion, or with one that is used up and was not renewed, contributes the parent's hash, which
-  the proposer of the parent could bias. So does one authority alone with every block: there is no protection then.
+- A block of an authority without an onion, or with one that is used up and was not renewed, leaves the beacon as it is,
+  and no seed is taken after it, for at most as many blocks as there are authorities (`gives_seeds`). Where no authority
+  has anything to contribute, blocks add their parent's hash, which the proposer of the parent can choose; one authority
+  alone foresees every contribution. There is no protection then.
 - A renewal is anchored while the old chain lasts, and follows when nothing remains of it. Its owner cannot foresee
   the contributions of the others in between, so it cannot choose one that suits it.
 """
@@ -30,7 +32,7 @@ from pdfedchain.state.view import LedgerView
 from pdfedchain.types.governance import Onion
 from pdfedchain.types.transaction import RenewOnion
 
-__all__ = ["advance_beacon", "due_onion", "first_beacon", "renew_onion"]
+__all__ = ["advance_beacon", "due_onion", "first_beacon", "gives_seeds", "renew_onion"]
 
 
 def first_beacon(genesis: Hash) -> Hash:
@@ -44,6 +46,23 @@ def due_onion(view: LedgerView, proposer: Address) -> Onion | None:
     return onion if onion is not None and onion.remaining else None
 
 
+def gives_seeds(view: LedgerView, context: BlockContext, blocks: int) -> bool:
+    """Whether a seed may be taken from the beacon after a block: nobody could foresee it, or has waited long enough.
+
+    Args:
+        view: the state before the block.
+        blocks: how many the seed has waited, this one included. As many as there are authorities, so all have had a
+            turn, end the wait: authorities that do not propose must not stop the scoring.
+    """
+    if due_onion(view, context.proposer) is not None or blocks >= len(context.authorities):
+        return True
+    return not _somebody_contributes(view, context)
+
+
+def _somebody_contributes(view: LedgerView, context: BlockContext) -> bool:
+    return any(due_onion(view, authority) is not None for authority in context.authorities.members)
+
+
 def advance_beacon(draft: Draft, context: BlockContext, preimage: Hash | None) -> None:
     """Check the proposer's contribution and mix it in.
 
@@ -54,7 +73,8 @@ def advance_beacon(draft: Draft, context: BlockContext, preimage: Hash | None) -
     if onion is None:
         if preimage is not None:
             raise InvalidBlock("a contribution to the beacon by a proposer who has none to make")
-        draft.set_beacon(tagged_hash("pdfed/beacon-parent/v1", draft.beacon, context.parent))
+        if not _somebody_contributes(draft, context):
+            draft.set_beacon(tagged_hash("pdfed/beacon-parent/v1", draft.beacon, context.parent))
         return
     if preimage is None or next_layer(preimage) != onion.last:
         raise InvalidBlock(f"the contribution to the beacon is not the next one of {context.proposer.hex()}")

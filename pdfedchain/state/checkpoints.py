@@ -4,9 +4,9 @@
 
     QUEUED     waits until fewer of the task's submissions are under way
     SUBMITTED  authorities fetch the weights and say Have; no quorum by the deadline: REJECTED (unavailable)
-    HELD       a quorum of the authorities has them: they are the electorate; lasts until the next block
-    SCORING    the seed is fixed by that next block's beacon; electors compute, commit, reveal;
-               no agreement by the deadline: REJECTED (disagreement)
+    HELD       a quorum of the authorities has them: they are the electorate
+    SCORING    the seed is fixed by the next block that gives one (`pdfedchain.state.beacon`); electors compute,
+               commit, reveal; no agreement by the deadline: REJECTED (disagreement)
     ACCEPTED   a block settled it: the score is within the task's ceilings; private ballots follow
     REJECTED   a block settled it otherwise, or a deadline passed
     QUARANTINED  was accepted, and private ballots found too much memorised (`pdfedchain.state.quarantine`)
@@ -46,7 +46,7 @@ from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionR
 from pdfedchain.types.task import TaskSpec
 from pdfedchain.types.transaction import Have, Role, SubmitCheckpoint
 
-__all__ = ["close", "have", "start_scoring", "submit"]
+__all__ = ["check_attempt", "close", "have", "start_scoring", "submit"]
 
 _RETRY_REASONS: Final = (RejectionReason.UNAVAILABLE, RejectionReason.DISAGREEMENT)
 
@@ -174,6 +174,17 @@ def in_phase(checkpoint: Checkpoint, status: CheckpointStatus, context: BlockCon
     return replace(checkpoint, status=status, phase_height=context.height, phase_time_ms=context.time_ms)
 
 
+def check_attempt(checkpoint: Checkpoint, submitted_height: int) -> None:
+    """What was signed for one submission of these weights counts for no other.
+
+    Raises:
+        InvalidTransaction: they were offered at another height.
+    """
+    if submitted_height != checkpoint.submitted_height:
+        message = f"it is for the submission of block {submitted_height}, not {checkpoint.submitted_height}"
+        raise InvalidTransaction("attempt", message)
+
+
 def have(draft: Draft, context: BlockContext, authority: Address, payload: Have) -> None:
     """Note that an authority holds the weights; a quorum fixes the electorate.
 
@@ -185,6 +196,7 @@ def have(draft: Draft, context: BlockContext, authority: Address, payload: Have)
     checkpoint = draft.checkpoint(payload.checkpoint)
     if checkpoint is None:
         raise InvalidTransaction("unknown-checkpoint", f"{cid_text(payload.checkpoint)} was not submitted")
+    check_attempt(checkpoint, payload.submitted_height)
     if checkpoint.status is CheckpointStatus.QUEUED:
         raise NotYet("not-open", "the submission waits in the queue")
     if checkpoint.status is not CheckpointStatus.SUBMITTED:

@@ -34,6 +34,7 @@ from pdfedchain.state.view import (
     PRIVATE_PREFIX,
     PROPOSAL_PREFIX,
     QUARANTINE_PREFIX,
+    TASK_COUNT_PREFIX,
     TASK_NAME_PREFIX,
     TASK_PREFIX,
     TASK_RECORD_PREFIX,
@@ -191,6 +192,10 @@ class Draft(LedgerView):
             self._write(key, OpenCount(count))
         else:
             self._erase(key)
+
+    def set_task_count(self, authority: Address, count: int) -> None:
+        """Write how many tasks an authority has deployed."""
+        self._write(TASK_COUNT_PREFIX + authority, OpenCount(count))
 
     def set_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint."""

@@ -114,7 +114,8 @@ def advance_rules(draft: Draft, context: BlockContext) -> None:
             case SetChainParameters():
                 chain_parameters = change.parameters
             case UpgradeVersion():
-                version = change.version
+                # What was decided earlier is in the past by now; a version never goes back.
+                version = max(version, change.version)
             case _:
                 assert_never(change)
     waiting = tuple(one for one in governance.scheduled if one.height > context.height)
@@ -150,7 +151,7 @@ def rules_at(view: LedgerView, height: int) -> Rules:
     version, parameters = governance.version, view.chain_parameters
     for change in _due(governance.scheduled, height):
         if isinstance(change, UpgradeVersion):
-            version = change.version
+            version = max(version, change.version)
         elif isinstance(change, SetChainParameters):
             parameters = change.parameters
     return Rules(version, parameters)
@@ -192,6 +193,9 @@ def _reason_against(view: LedgerView, context: BlockContext, change: Change) -> 
             return f"block {change.height} is too near; the earliest is {context.height + EFFECT_BLOCKS}"
         if change.version < governance.version:
             return f"version {change.version} is older than the present {governance.version}"
+        for one in governance.scheduled:
+            if isinstance(one.change, UpgradeVersion) and _stays(one, context) and change.version < one.change.version:
+                return f"version {change.version} is older than {one.change.version}, scheduled for block {one.height}"
     return ""
 
 
@@ -225,15 +229,19 @@ def _enact(draft: Draft, context: BlockContext, change: Change) -> str:
             return _schedule(draft, ScheduledChange(context.height + EFFECT_BLOCKS, change), draft.governance)
         case UpgradeVersion():
             governance = draft.governance
-            # One that is in effect before anything decided here could be stays.
             kept = tuple(
                 one
                 for one in governance.scheduled
-                if not isinstance(one.change, UpgradeVersion) or one.height < context.height + EFFECT_BLOCKS
+                if not isinstance(one.change, UpgradeVersion) or _stays(one, context)
             )
             return _schedule(draft, ScheduledChange(change.height, change), replace(governance, scheduled=kept))
         case _:
             assert_never(change)
+
+
+def _stays(upgrade: ScheduledChange, context: BlockContext) -> bool:
+    """Whether an upgrade is in effect before anything decided by this block could be, so cannot be replaced."""
+    return upgrade.height < context.height + EFFECT_BLOCKS
 
 
 def _schedule(draft: Draft, scheduled: ScheduledChange, governance: Governance) -> str:

@@ -9,7 +9,7 @@ from pdfedchain.application import BlockContext
 from pdfedchain.crypto import check_address, hash_of
 from pdfedchain.errors import InvalidTransaction, SignatureError
 from pdfedchain.ids import Address, Hash
-from pdfedchain.limits import TASKS_MAX
+from pdfedchain.limits import TASKS_DEPLOYED_MAX, TASKS_MAX
 from pdfedchain.state.accounts import add_to_pool, burn, credit, debit
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.events import Admitted, Registered, TaskCreated, TaskFunded, Transferred
@@ -109,8 +109,12 @@ def create_task(draft: Draft, context: BlockContext, sender: Address, payload: C
     """
     if sender not in context.authorities:
         raise InvalidTransaction("not-an-authority", "only authorities deploy tasks")
+    deployed, share = draft.task_count(sender), max(1, TASKS_DEPLOYED_MAX // len(context.authorities))
+    if deployed >= share:
+        raise InvalidTransaction("tasks", f"this authority has deployed {deployed} tasks; its share is {share}")
     debit(draft, sender, payload.pool, "pool")
     task_id = add_task(draft, payload.task)
+    draft.set_task_count(sender, deployed + 1)
     if payload.pool:
         add_to_pool(draft, task_id, payload.pool)
         draft.emit(TaskFunded(task_id, sender, payload.pool))

@@ -109,7 +109,8 @@ def begin_block(tree: StateTree, context: BlockContext, preimage: Hash | None) -
     for checkpoint in before.open_checkpoints():
         blocks, time_ms = context.height - checkpoint.phase_height, context.time_ms - checkpoint.phase_time_ms
         if checkpoint.status is CheckpointStatus.HELD:
-            checkpoints.start_scoring(draft, context, checkpoint)
+            if beacon.gives_seeds(before, context, blocks):
+                checkpoints.start_scoring(draft, context, checkpoint)
         elif checkpoint.status is CheckpointStatus.SUBMITTED:
             if parameters.have.has_passed(blocks, time_ms):
                 settlements.reject(draft, context, checkpoint, RejectionReason.UNAVAILABLE, None)

@@ -13,6 +13,7 @@ What lies under which key (addresses, hashes and CIDs in binary)::
     task-record/<task hash>           TaskRecord
     task-name/<name in UTF-8>         the task's hash, 32 bytes
     open-count/<task hash><address>   OpenCount; absent means zero
+    task-count/<address>              OpenCount: tasks that an authority has deployed; absent means zero
     checkpoint/<CID>                  Checkpoint
     digest/<weights digest>           the CID that holds the digest, 36 bytes
     ballot/<CID><kind>/<address>      Ballot; kind is "score" or "private"
@@ -78,6 +79,7 @@ __all__ = [
     "PRIVATE_PREFIX",
     "PROPOSAL_PREFIX",
     "QUARANTINE_PREFIX",
+    "TASK_COUNT_PREFIX",
     "TASK_NAME_PREFIX",
     "TASK_PREFIX",
     "TASK_RECORD_PREFIX",
@@ -99,6 +101,7 @@ TASK_PREFIX: Final = b"task/"
 TASK_RECORD_PREFIX: Final = b"task-record/"
 TASK_NAME_PREFIX: Final = b"task-name/"
 OPEN_COUNT_PREFIX: Final = b"open-count/"
+TASK_COUNT_PREFIX: Final = b"task-count/"
 CHECKPOINT_PREFIX: Final = b"checkpoint/"
 DIGEST_PREFIX: Final = b"digest/"
 BALLOT_PREFIX: Final = b"ballot/"
@@ -213,6 +216,11 @@ class LedgerView:
     def open_count(self, task: Hash, author: Address) -> int:
         """How many unsettled submissions an account has in a task."""
         count = self._read(OpenCount, OPEN_COUNT_PREFIX + task + author)
+        return 0 if count is None else count.count
+
+    def task_count(self, authority: Address) -> int:
+        """How many tasks an authority has deployed, those of genesis left out."""
+        count = self._read(OpenCount, TASK_COUNT_PREFIX + authority)
         return 0 if count is None else count.count
 
     def checkpoint(self, checkpoint: Cid) -> Checkpoint | None:

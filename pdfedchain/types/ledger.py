@@ -160,7 +160,7 @@ class Admission:
 @canonical("pdfed/open-count/v1")
 @dataclass(frozen=True, slots=True)
 class OpenCount:
-    """How many unsettled submissions one account has in one task."""
+    """How many unsettled submissions one account has in one task, or how many tasks one authority has deployed."""
 
     count: UInt
 

@@ -156,17 +156,27 @@ class SubmitCheckpoint:
 @canonical("pdfed/tx/have/v1")
 @dataclass(frozen=True, slots=True)
 class Have:
-    """An authority has fetched the weights, verified them against the identifier, and serves them."""
+    """An authority has fetched the weights, verified them against the identifier, and serves them.
+
+    Attributes:
+        submitted_height: of the submission meant; weights may be offered again, and this says nothing about that.
+    """
 
     checkpoint: Cid
+    submitted_height: UInt
 
 
 @canonical("pdfed/tx/commit-ballot/v1")
 @dataclass(frozen=True, slots=True)
 class CommitBallot:
-    """Seal a report (`pdfedchain.types.ballot`)."""
+    """Seal a report (`pdfedchain.types.ballot`).
+
+    Attributes:
+        submitted_height: of the submission meant, as in `Have`.
+    """
 
     checkpoint: Cid
+    submitted_height: UInt
     kind: BallotKind
     commitment: Hash
 

@@ -199,7 +199,7 @@ def _transactions() -> tuple[bytes, ...]:
         CreateTask(replace(TASK, name="another")),
         offer("fresh"),
         offer("child", parents=(cid_of("accepted"),)),
-        Have(cid_of("waiting")),
+        Have(cid_of("waiting"), 1),
         world.commitment("scored", authority, GOOD)[1],
         world.opening("scored", authority, GOOD)[1],
     )

@@ -222,8 +222,17 @@ class World:
         """Every authority has the weights; the seed is fixed."""
         quorum = [key for key in self.authorities if self.checkpoint(name).status.value == "submitted"]
         needed = 2 * len(quorum) // 3 + 1
-        self.block(*((key, Have(cid_of(name))) for key in quorum[:needed]))
+        self.block(*((key, self.have(name)) for key in quorum[:needed]))
         self.block()
+
+    def submitted_height(self, name: str) -> int:
+        """Of the newest submission; 0 where there is none."""
+        checkpoint = self.view.checkpoint(cid_of(name))
+        return 0 if checkpoint is None else checkpoint.submitted_height
+
+    def have(self, name: str) -> Have:
+        """Have of the newest submission."""
+        return Have(cid_of(name), self.submitted_height(name))
 
     def commit(self, name: str, reports: dict[int, Outcome]) -> None:
         """Authorities by number seal these reports, in one block."""
@@ -237,7 +246,7 @@ class World:
         self, name: str, key: SigningKey, report: Outcome, kind: BallotKind = BallotKind.SCORE, salt: bytes = SALT
     ) -> tuple[SigningKey, CommitBallot]:
         sealed = commitment_of(CHAIN_ID, cid_of(name), key.address, kind, report, salt)
-        return key, CommitBallot(cid_of(name), kind, sealed)
+        return key, CommitBallot(cid_of(name), self.submitted_height(name), kind, sealed)
 
     def opening(
         self, name: str, key: SigningKey, report: Outcome, kind: BallotKind = BallotKind.SCORE, salt: bytes = SALT

@@ -247,10 +247,10 @@ def test_a_checkpoint_s_whole_life_on_an_embedded_ledger() -> None:
     accepted = chain.subscribe("checkpoint-accepted")
     cid = cid_of("one")
     send(offer("one"), "trainer")
-    send(Have(cid))
+    send(Have(cid, 1))
     chain.produce()
     sealed = commitment_of(CHAIN_ID, cid, KEY.address, BallotKind.SCORE, GOOD, SALT)
-    send(CommitBallot(cid, BallotKind.SCORE, sealed))
+    send(CommitBallot(cid, 1, BallotKind.SCORE, sealed))
     send(RevealBallot(cid, BallotKind.SCORE, GOOD, SALT))
     chain.produce()
     assert accepted.take() == ()  # the authority has no result of its own to agree with yet

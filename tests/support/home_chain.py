@@ -118,14 +118,14 @@ class HomeChain:
 
     def settle(self, cid: Cid, outcome: Outcome | None = None) -> Checkpoint:
         """Hold, score and settle; with what the fake worker finds unless another outcome is given."""
-        self.block(Have(cid))
+        self.block(Have(cid, self.checkpoint(cid).submitted_height))
         self.block()
         checkpoint = self.checkpoint(cid)
         assert checkpoint.seed is not None
         found = outcome or self.recomputed(checkpoint)
         self.results[cid] = found
         sealed = commitment_of("home", cid, self.key.address, BallotKind.SCORE, found, SALT)
-        self.block(CommitBallot(cid, BallotKind.SCORE, sealed))
+        self.block(CommitBallot(cid, checkpoint.submitted_height, BallotKind.SCORE, sealed))
         self.block(RevealBallot(cid, BallotKind.SCORE, found, SALT))
         self.block()
         settled = self.checkpoint(cid)

@@ -24,7 +24,8 @@ def old(tmp_path: Path) -> HomeChain:
     chain = HomeChain(tmp_path / "alice", money=True)
     chain.register()
     chain.settle(chain.submit("first"))
-    chain.block(Have(chain.submit("second")))
+    second = chain.submit("second")
+    chain.block(Have(second, chain.checkpoint(second).submitted_height))
     chain.block()
     chain.close()
     return chain

@@ -12,8 +12,8 @@ from pdfedchain.ids import Address
 from pdfedchain.state.events import Admitted
 from pdfedchain.types.checkpoint import NO_DATA_COMMITMENT
 from pdfedchain.types.economy import Economy
-from pdfedchain.types.transaction import Admit, FundTask, Have, Payload, Transfer
-from tests.pdfedchain.ledger_world import PARAMETERS, TASK, World, cid_of, key_of, offer, registration
+from pdfedchain.types.transaction import Admit, FundTask, Payload, Transfer
+from tests.pdfedchain.ledger_world import PARAMETERS, TASK, World, key_of, offer, registration
 
 TRAINER, VOTER, STRANGER = key_of("trainer"), key_of("voter"), key_of("stranger")
 FEE, FEE_PER_BYTE = 5, 1
@@ -59,7 +59,7 @@ def test_what_a_node_owes_to_others_is_free() -> None:
     before = world.view.account(world.authorities[0].address).balance
     world.block()
     proposer = proposer_of_next(world)
-    world.block((world.authorities[0], Have(cid_of("one"))), (world.authorities[0], Admit(STRANGER.address)))
+    world.block((world.authorities[0], world.have("one")), (world.authorities[0], Admit(STRANGER.address)))
     assert proposer != world.authorities[0].address
     assert world.view.account(world.authorities[0].address).balance == before
 

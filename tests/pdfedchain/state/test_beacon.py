@@ -14,11 +14,13 @@ from pdfedchain.state.beacon import due_onion, first_beacon
 from pdfedchain.state.governance_events import OnionExhausted, OnionRenewed
 from pdfedchain.state.ledger import Ledger
 from pdfedchain.state.onion import OnionSecrets, new_onion, next_layer
+from pdfedchain.state.view import LedgerView
 from pdfedchain.types.block import BlockBody
+from pdfedchain.types.checkpoint import CheckpointStatus
 from pdfedchain.types.governance import AddAuthority, AuthorityOnion, Onion, OnionAnchor, RemoveAuthority
 from pdfedchain.types.ledger import Extension
 from pdfedchain.types.transaction import ApproveChange, ProposeChange, RenewOnion, Transfer, transaction_hash
-from tests.pdfedchain.ledger_world import World, key_of
+from tests.pdfedchain.ledger_world import World, cid_of, key_of
 
 SALTS = [Hash(hashlib.sha256(bytes((number,))).digest()) for number in range(8)]
 NEWCOMER = key_of("newcomer")
@@ -242,3 +244,51 @@ def test_who_leaves_on_its_turn_still_contributes() -> None:
     assert world.view.onion(world.authorities[1].address) is None
     world.block()
     assert world.voting.members == (world.authorities[0].address,)
+
+
+# Seeds
+
+
+def world_where_one_has_no_onion() -> World:
+    """The next block but one is a turn of the fourth authority, which has no onion; a checkpoint waits for a quorum."""
+    anchors = [AuthorityOnion(key_of(f"authority{i}").address, anchor(f"authority{i}")) for i in range(3)]
+    world = World(4, onions=anchors)
+    world.submit("one")
+    while world.voting.proposer(world.height + 2, 0) != world.authorities[3].address:
+        world.block()
+    return world
+
+
+def test_no_seed_depends_on_the_block_before_one_that_contributes_nothing() -> None:
+    world = world_where_one_has_no_onion()
+    world.block(*((key, world.have("one")) for key in world.authorities[:3]))
+    before = world.view.beacon
+    for number in range(4):
+        context = replace(world.context(), parent=SALTS[number])
+        view = LedgerView(world.ledger.execute(world.state, context, BlockBody((), b"")).state)
+        checkpoint = view.checkpoint(cid_of("one"))
+        assert checkpoint is not None
+        assert (view.beacon, checkpoint.status) == (before, CheckpointStatus.HELD)
+    world.block()
+    world.block()
+    assert world.view.beacon != before
+    assert world.checkpoint("one").status is CheckpointStatus.SCORING
+
+
+def test_scoring_starts_after_a_whole_turn_though_nobody_contributes() -> None:
+    world = world_where_one_has_no_onion()
+    world.block(*((key, world.have("one")) for key in world.authorities[:3]))
+    statuses = []
+    for _ in range(4):
+        rounds = range(4)
+        absent = world.authorities[3].address
+        world.block(round_=next(one for one in rounds if world.voting.proposer(world.height + 1, one) == absent))
+        statuses.append(world.checkpoint("one").status)
+    assert statuses == [CheckpointStatus.HELD] * 3 + [CheckpointStatus.SCORING]
+
+
+def test_where_nobody_contributes_a_seed_does_not_wait() -> None:
+    world = World()
+    world.submit("one")
+    world.start_scoring("one")
+    assert world.checkpoint("one").status is CheckpointStatus.SCORING

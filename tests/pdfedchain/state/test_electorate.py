@@ -7,7 +7,7 @@ import pytest
 from pdfedchain.errors import InvalidBlock
 from pdfedchain.types.checkpoint import CheckpointStatus
 from pdfedchain.types.governance import AddAuthority, Change, RemoveAuthority
-from pdfedchain.types.transaction import ApproveChange, Have, LiftQuarantine, ProposeChange, transaction_hash
+from pdfedchain.types.transaction import ApproveChange, LiftQuarantine, ProposeChange, transaction_hash
 from tests.pdfedchain.ledger_world import GOOD, World, cid_of, key_of, varied
 
 NEWCOMER = key_of("newcomer")
@@ -22,7 +22,7 @@ def enact(world: World, change: Change) -> None:
 
 
 def haves(world: World, *authorities: int) -> None:
-    world.block(*((world.authorities[i], Have(cid_of("one"))) for i in authorities))
+    world.block(*((world.authorities[i], world.have("one")) for i in authorities))
 
 
 def test_the_electorate_is_that_of_the_have_quorum_whoever_leaves_or_joins_later() -> None:
@@ -50,7 +50,7 @@ def test_a_newcomer_of_the_set_scores_what_is_held_from_then_on() -> None:
     # Three of four would have been a quorum; of five it takes four.
     haves(world, 2)
     assert world.checkpoint("one").status is CheckpointStatus.SUBMITTED
-    world.block((NEWCOMER, Have(cid_of("one"))))
+    world.block((NEWCOMER, world.have("one")))
     held = world.checkpoint("one")
     assert held.status is CheckpointStatus.HELD
     assert NEWCOMER.address in held.electorate

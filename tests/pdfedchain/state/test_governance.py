@@ -235,6 +235,13 @@ def test_blocks_cannot_be_made_too_small_to_repeal_it() -> None:
     assert "repeal" in refused(world, proposing(world, SetChainParameters(tiny))[0])
 
 
+class LaterLedger(Ledger):
+    """A release that executes three versions."""
+
+    version = 3
+    versions = range(1, 4)
+
+
 class NextLedger(Ledger):
     """A release that executes two versions."""
 
@@ -264,6 +271,21 @@ def test_an_upgrade_is_not_scheduled_too_near_nor_backwards() -> None:
     world.block(*approvals(world, proposal, 1, 2))
     (refusal,) = (event for event in world.events if isinstance(event, ChangeRefused))
     assert "too near" in refusal.reason
+
+
+def test_an_upgrade_below_one_that_can_no_longer_be_replaced_is_refused() -> None:
+    world = World(ledger=LaterLedger())
+    # The proposals' blocks are `world.height + 1`; approvals enact in the next.
+    later, earlier = opened(world, UpgradeVersion(2, 6)), opened(world, UpgradeVersion(3, 5), by=1)
+    world.block(*approvals(world, earlier, 0, 2))
+    assert world.height == 3
+    assert "older than 3" in refused(world, proposing(world, UpgradeVersion(2, 9), by=2)[0])
+    world.block(*approvals(world, later, 1, 2))
+    (refusal,) = (event for event in world.events if isinstance(event, ChangeRefused))
+    assert "older than 3" in refusal.reason
+    for _ in range(4):
+        world.block()
+    assert world.view.governance.version == 3
 
 
 def test_an_upgrade_can_be_called_off() -> None:

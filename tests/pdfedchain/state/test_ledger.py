@@ -10,6 +10,7 @@ from pdfedchain.application import Application, Judgement
 from pdfedchain.codec import decode, encode
 from pdfedchain.errors import InvalidBlock, InvalidTransaction, NotYet, SignatureError
 from pdfedchain.ids import Cid
+from pdfedchain.limits import TASKS_DEPLOYED_MAX
 from pdfedchain.state import ledger as ledger_module
 from pdfedchain.state.ledger import Ledger
 from pdfedchain.state.settlements import extension_bytes
@@ -18,7 +19,7 @@ from pdfedchain.types.ballot import Outcome
 from pdfedchain.types.block import BlockBody
 from pdfedchain.types.genesis import ChainParameters
 from pdfedchain.types.score import Unscorable, UnscorableReason
-from pdfedchain.types.transaction import Have, SignedTransaction, Transfer
+from pdfedchain.types.transaction import CreateTask, SignedTransaction, Transfer
 from tests.pdfedchain.ledger_world import CHAIN_ID, GOOD, TASK, World, cid_of, key_of, offer, registration, varied
 
 TRAINER, VOTER = key_of("trainer"), key_of("voter")
@@ -69,7 +70,7 @@ def test_check_tells_ready_and_early_from_impossible() -> None:
         (world.sign(TRAINER, pay, nonce=65), "nonce"),
         (world.sign(TRAINER, pay, chain_id="other"), "chain"),
         (world.sign(TRAINER, Transfer(VOTER.address, 10**9)), "balance"),
-        (world.sign(VOTER, Have(cid_of("one"))), "not-an-authority"),
+        (world.sign(VOTER, world.have("one")), "not-an-authority"),
     ):
         with pytest.raises(InvalidTransaction) as caught:
             check(world.state, context, data)
@@ -334,3 +335,21 @@ def test_another_task_has_a_queue_of_its_own() -> None:
     world.block((TRAINER, offer("three", other)))
     assert world.checkpoint("three").status.value == "submitted"
     assert world.genesis.chain_id == CHAIN_ID
+
+
+def test_one_authority_deploys_its_share_of_the_tasks_and_no_more() -> None:
+    world = World()
+    greedy, other = world.authorities[:2]
+    share = TASKS_DEPLOYED_MAX // 4
+    first = world.view.account(greedy.address).nonce
+    world.block(
+        *(
+            world.sign(greedy, CreateTask(replace(TASK, name=f"task{number}")), nonce=first + number)
+            for number in range(share)
+        )
+    )
+    with pytest.raises(InvalidBlock, match=f"its share is {share}"):
+        world.block((greedy, CreateTask(replace(TASK, name="one more"))))
+    world.block((other, CreateTask(replace(TASK, name="one more"))))
+    assert len(world.view.index.tasks) == share + 2
+    assert world.view.task_count(other.address) == 1

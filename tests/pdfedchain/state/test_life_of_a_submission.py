@@ -20,7 +20,6 @@ from pdfedchain.state.events import (
 from pdfedchain.types.checkpoint import CheckpointStatus, RejectionReason
 from pdfedchain.types.ledger import PrivateWindow
 from pdfedchain.types.score import Unscorable, UnscorableReason
-from pdfedchain.types.transaction import Have
 from tests.pdfedchain.ledger_world import GOOD, TASK, World, cid_of, digest_of, key_of, offer, varied
 
 EVERYBODY = dict.fromkeys(range(4), GOOD)
@@ -39,9 +38,9 @@ def test_a_submission_is_held_scored_and_accepted() -> None:
     assert [type(event) for event in world.events] == [CheckpointSubmitted]
     assert world.checkpoint("one").status is CheckpointStatus.SUBMITTED
 
-    world.block(*((key, Have(cid_of("one"))) for key in world.authorities[:2]))
+    world.block(*((key, world.have("one")) for key in world.authorities[:2]))
     assert world.checkpoint("one").status is CheckpointStatus.SUBMITTED
-    world.block((world.authorities[3], Have(cid_of("one"))))
+    world.block((world.authorities[3], world.have("one")))
     held = world.checkpoint("one")
     assert (held.status, held.electorate) == (CheckpointStatus.HELD, world.genesis.authorities.members)
     assert isinstance(world.events[-1], CheckpointHeld)
@@ -84,7 +83,7 @@ def test_the_seed_depends_on_the_block_after_the_have_quorum() -> None:
 def test_weights_nobody_can_fetch_are_rejected_when_blocks_and_time_have_passed() -> None:
     world = World()
     world.submit("one")
-    world.block((world.authorities[0], Have(cid_of("one"))))
+    world.block((world.authorities[0], world.have("one")))
     for _ in range(6):  # blocks, but not the time
         world.block()
     assert world.checkpoint("one").status is CheckpointStatus.SUBMITTED
@@ -313,3 +312,37 @@ def test_deadlines_are_open_from_submission_until_private_ballots_close() -> Non
     assert world.ledger.has_open_deadline(world.state)
     world.score("one")
     assert world.ledger.has_open_deadline(world.state)
+
+
+def test_what_was_signed_for_one_attempt_counts_for_no_other() -> None:
+    world = World()
+    world.submit("one")
+    old = [world.sign(key, world.have("one")) for key in world.authorities[:2]]
+    world.block(*old)
+    while world.checkpoint("one").status is not CheckpointStatus.REJECTED:
+        world.block(advance_ms=10_000)
+    world.submit("one")
+    for data in old:
+        with pytest.raises(InvalidBlock, match="for the submission of block"):
+            world.block(data)
+    world.block((world.authorities[2], world.have("one")))
+    assert world.checkpoint("one").holders == (world.authorities[2].address,)
+
+
+def test_an_old_commitment_keeps_no_elector_from_sealing_another_report() -> None:
+    world = World()
+    elector = world.authorities[3]
+    world.submit("one")
+    world.start_scoring("one")
+    old = world.sign(*world.commitment("one", elector, varied(confirmed=9)))
+    world.commit("one", {0: GOOD, 1: varied(confirmed=3)})
+    while (
+        world.checkpoint("one").status is not CheckpointStatus.REJECTED
+        or world.view.unopened(cid_of("one")) is not None
+    ):
+        world.block(advance_ms=10_000)
+    world.submit("one")
+    world.start_scoring("one")
+    with pytest.raises(InvalidBlock, match="for the submission of block"):
+        world.block(old)
+    world.block(world.commitment("one", elector, GOOD))

@@ -27,7 +27,6 @@ from pdfedchain.types.transaction import (
     Admit,
     CreateTask,
     FundTask,
-    Have,
     LiftQuarantine,
     Payload,
     Transfer,
@@ -89,7 +88,7 @@ def payloads(draw: st.DrawFn, world: World) -> tuple[SigningKey, Payload]:
             parents = (cid_of(draw(names)),) if draw(st.booleans()) else ()
             return key, offer(name, PAYING, parents=parents, digest=draw(st.sampled_from((name, name, "shared"))))
         case 4 | 5:
-            return key, Have(cid_of(name))
+            return key, world.have(name)
         case 6:
             return key, Admit(draw(people).address)
         case 7:
@@ -120,7 +119,7 @@ def push(world: World, name: str, report: ScoreReport = GOOD, *, all_but: int = 
         for i, key in enumerate(world.authorities):
             ballot = ballots.get(key.address)
             if checkpoint.status is CheckpointStatus.SUBMITTED and key.address not in checkpoint.holders:
-                actions.append((key, Have(checkpoint.weights)))
+                actions.append((key, world.have(name)))
             elif checkpoint.status is CheckpointStatus.SCORING and ballot is None:
                 actions.append(world.commitment(name, key, report))
             elif checkpoint.reveal_height is not None and ballot is not None and ballot.report is None:

@@ -84,7 +84,7 @@ def test_nonces_are_used_once_and_in_order() -> None:
     assert not isinstance(refusal(world, TRAINER, pay, nonce=0), NotYet)
     assert isinstance(refusal(world, TRAINER, pay, nonce=2), NotYet)
     assert not isinstance(refusal(world, TRAINER, pay, nonce=1 + 65), NotYet)
-    assert refusal(world, AUTHORITY, Have(cid_of("one")), nonce=1).rule == "nonce"
+    assert refusal(world, AUTHORITY, Have(cid_of("one"), 1), nonce=1).rule == "nonce"
 
 
 def test_a_transaction_is_for_one_chain_and_signed_by_its_sender() -> None:
@@ -193,12 +193,14 @@ def test_one_account_has_a_bounded_number_of_open_submissions() -> None:
 
 
 def test_have_is_for_authorities_once_while_the_weights_are_fetched() -> None:
-    have = Have(cid_of("one"))
-    assert refusal(World(), AUTHORITY, have).rule == "unknown-checkpoint"
-    assert isinstance(refusal(queued(), AUTHORITY, have), NotYet)
-    assert refusal(scoring(), key_of("authority3"), have).rule == "held"
+    assert refusal(World(), AUTHORITY, Have(cid_of("one"), 1)).rule == "unknown-checkpoint"
+    world = queued()
+    assert isinstance(refusal(world, AUTHORITY, world.have("one")), NotYet)
+    world = scoring()
+    assert refusal(world, key_of("authority3"), world.have("one")).rule == "held"
     world = World()
     world.submit("one")
+    have = world.have("one")
     assert refusal(world, TRAINER, have).rule == "not-an-authority"
     world.block((AUTHORITY, have))
     assert refusal(world, AUTHORITY, have).rule == "held"

@@ -25,7 +25,7 @@ def test_the_sender_and_whatever_the_payload_names_are_subjects() -> None:
         cid_of("one"),
         cid_of("two"),
     )
-    assert of(Have(cid_of("one"))) == (sender, cid_of("one"))
+    assert of(Have(cid_of("one"), 1)) == (sender, cid_of("one"))
     world = World()
     for _, payload in (world.commitment("one", SENDER, GOOD), world.opening("one", SENDER, GOOD, BallotKind.PRIVATE)):
         assert of(payload) == (sender, cid_of("one"))
