@@ -92,8 +92,8 @@ class AuthorityOnion:
 class AddAuthority:
     """One more authority, last in turn.
 
-    ``onion`` is ``None`` for one that contributes nothing of its own to the beacon: its turns mix in what the
-    proposer before it could choose.
+    ``onion`` is ``None`` for one that contributes nothing of its own to the beacon: its turns leave it as it is, and
+    seeds wait for the next one who does (`pdfedchain.state.beacon`).
     """
 
     address: Address
