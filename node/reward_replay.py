@@ -49,6 +49,7 @@ class _Known:
         committed: height of each elector's sealed score, in this attempt.
         voters: who opened a private ballot.
         qn: of an accepted one, in millionths.
+        baseline: the QN that an accepted one is measured from.
     """
 
     task: Hash
@@ -59,6 +60,7 @@ class _Known:
     voters: set[Address] = field(default_factory=set)
     sealed: list[Address] = field(default_factory=list)
     qn: int | None = None
+    baseline: int = 0
     quarantined: bool = False
 
 
@@ -108,7 +110,7 @@ class RewardReplay:
                 case BallotCommitted() | BallotRevealed() | RevealOpened():
                     self._ballot(height, event)
                 case CheckpointAccepted():
-                    self._of(event.checkpoint).qn = self._qn(event.task, event.report)
+                    self._accepted(event)
                     self._scored(height, event.checkpoint, event.agreeing)
                 case CheckpointRejected():
                     self._scored(height, event.checkpoint, event.agreeing)
@@ -138,6 +140,13 @@ class RewardReplay:
         elif isinstance(event, BallotCommitted):
             known.committed[event.voter] = height
 
+    def _accepted(self, event: CheckpointAccepted) -> None:
+        known, task = self._of(event.checkpoint), self._task(event.task)
+        known.qn = qn = self._qn(event.task, event.report)
+        known.baseline = self._baselines.get(event.task, task.ceilings.fid_micro_max // 2)
+        if known.baseline - qn > task.rewards.noise_micro:
+            self._baselines[event.task] = qn
+
     def _scored(self, height: int, checkpoint: Cid, agreeing: Iterable[Address]) -> None:
         known = self._of(checkpoint)
         early = [
@@ -166,10 +175,9 @@ class RewardReplay:
         known = self._of(checkpoint)
         task = self._task(known.task)
         qn = self._qn_of(checkpoint)
-        improvement = self._baselines.get(known.task, task.ceilings.fid_micro_max // 2) - qn
+        improvement = known.baseline - qn
         if improvement <= task.rewards.noise_micro:
             return
-        self._baselines[known.task] = qn
         due = math.floor(Fraction(improvement, MICRO) * task.rewards.per_qn)
         amount = min(due, self._pools[known.task])
         decay = Fraction(task.rewards.decay_micro, MICRO)

@@ -83,9 +83,23 @@ def _count_commitment(draft: Draft, context: BlockContext, checkpoint: Checkpoin
 def _list_voter(draft: Draft, checkpoint: Cid, voter: Address) -> None:
     ballots = draft.private_ballots(checkpoint)
     assert ballots is not None, "the window is open"
-    if len(ballots.voters) >= PRIVATE_VOTERS_MAX:
-        raise InvalidTransaction("voters", f"{PRIVATE_VOTERS_MAX} private ballots are sealed already")
-    draft.set_private_ballots(checkpoint, replace(ballots, voters=(*ballots.voters, voter)))
+    voters = ballots.voters
+    if len(voters) >= PRIVATE_VOTERS_MAX:
+        # Newcomers in any number keep no earlier participant out: it takes the place of the youngest registration.
+        youngest = max(reversed(voters), key=lambda each: _registered(draft, each))
+        if _registered(draft, voter) >= _registered(draft, youngest):
+            raise InvalidTransaction("voters", f"{PRIVATE_VOTERS_MAX} who registered no later have sealed theirs")
+        displaced = draft.ballot(checkpoint, BallotKind.PRIVATE, youngest)
+        assert displaced is not None, "a listed voter has sealed a ballot"
+        draft.set_ballot(return_deposit(draft, displaced))
+        voters = tuple(each for each in voters if each != youngest)
+    draft.set_private_ballots(checkpoint, replace(ballots, voters=(*voters, voter)))
+
+
+def _registered(draft: Draft, voter: Address) -> int:
+    participant = draft.participant(voter)
+    assert participant is not None, "whoever seals a private ballot is registered"
+    return participant.registered_height
 
 
 def reveal(draft: Draft, context: BlockContext, voter: Address, payload: RevealBallot) -> None:
@@ -110,6 +124,9 @@ def reveal(draft: Draft, context: BlockContext, voter: Address, payload: RevealB
     ballot = draft.ballot(checkpoint.weights, payload.kind, voter)
     if ballot is None:
         raise NotYet("no-commitment", f"{voter.hex()} has sealed no such ballot")
+    private = draft.private_ballots(checkpoint.weights) if payload.kind is BallotKind.PRIVATE else None
+    if private is not None and voter not in private.voters:
+        raise InvalidTransaction("voters", "an earlier participant has taken this ballot's place")
     if ballot.report is not None:
         raise InvalidTransaction("revealed", f"{voter.hex()} has opened this ballot already")
     if ballot.commitment != commitment_of(

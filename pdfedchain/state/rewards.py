@@ -6,9 +6,11 @@ Three kinds of work, and none is paid for its own result:
   whose commitments were early. Late ones could have been copied; outliers earn nothing and lose nothing.
 - *Voters* are paid when the window of private ballots closes, whether it quarantines or not: all who opened one.
 - *Author and ancestors* are paid when the window closes without a quarantine, or when that is lifted. The checkpoint is
-  then *confirmed*. What is paid for is the distance, at `Rewards.per_qn`, by which it is better than the last confirmed
+  then *confirmed*. What is paid for is the distance, at `Rewards.per_qn`, by which it is better than the last accepted
   improvement of the task, if that is more than the noise; the next one is measured from there. Improvements
-  therefore add up to the whole way, however it is cut into steps, and no part of it is paid twice.
+  therefore add up to the whole way, however it is cut into steps, and no part of it is paid twice. Where a checkpoint
+  is measured from is fixed when it is accepted, so a quarantine and its end move nobody else's reward; the distance
+  of one that stays quarantined is paid to nobody.
 
 A pool pays what it has. Equal shares are rounded down and what is left over stays in the pool, so the sum is exact.
 """
@@ -30,7 +32,7 @@ from pdfedchain.types.economy import RewardKind
 from pdfedchain.types.score import MICRO
 from pdfedchain.types.task import TaskSpec
 
-__all__ = ["confirm", "pay_scorers", "pay_voters"]
+__all__ = ["confirm", "measured", "pay_scorers", "pay_voters"]
 
 
 def pay_scorers(draft: Draft, checkpoint: Checkpoint, agreeing: Sequence[Address]) -> None:
@@ -48,6 +50,16 @@ def pay_voters(draft: Draft, checkpoint: Checkpoint, voters: Sequence[Address]) 
     _pay_equally(draft, checkpoint, RewardKind.VOTER, voters, _task_of(draft, checkpoint).rewards.voters)
 
 
+def measured(draft: Draft, checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint that is accepted now, with the QN it is measured from; the next improvement is measured from it."""
+    task, record = _task_of(draft, checkpoint), draft.task_record(checkpoint.task)
+    baseline = qn_micro_at_ceiling(task) if record.baseline_micro is None else record.baseline_micro
+    qn_micro = qn_micro_of(checkpoint, task)
+    if baseline - qn_micro > task.rewards.noise_micro:
+        draft.set_task_record(checkpoint.task, replace(record, baseline_micro=qn_micro))
+    return replace(checkpoint, baseline_micro=baseline)
+
+
 def confirm(draft: Draft, checkpoint: Checkpoint) -> None:
     """Confirm an accepted checkpoint: from now on it counts as the task's best if it is, and as an improvement."""
     task = _task_of(draft, checkpoint)
@@ -57,12 +69,11 @@ def confirm(draft: Draft, checkpoint: Checkpoint) -> None:
         record = replace(record, confirmed=checkpoint.weights)
     if _is_lower(draft, task, qn_micro, record.best):
         record = replace(record, best=checkpoint.weights)
-    baseline = qn_micro_at_ceiling(task) if record.baseline_micro is None else record.baseline_micro
-    improvement = baseline - qn_micro
+    draft.set_task_record(checkpoint.task, record)
+    assert checkpoint.baseline_micro is not None, "fixed at acceptance"
+    improvement = checkpoint.baseline_micro - qn_micro
     if improvement <= task.rewards.noise_micro:
-        draft.set_task_record(checkpoint.task, record)
         return
-    draft.set_task_record(checkpoint.task, replace(record, baseline_micro=qn_micro))
     amount = take_from_pool(draft, checkpoint.task, improvement * task.rewards.per_qn // MICRO)
     for earned_by, share in shares(draft, task, checkpoint, amount):
         kind = RewardKind.AUTHOR if earned_by.weights == checkpoint.weights else RewardKind.ANCESTOR

@@ -21,7 +21,7 @@ from pdfedchain.state.checkpoints import close
 from pdfedchain.state.draft import Draft
 from pdfedchain.state.events import CheckpointAccepted, CheckpointRejected
 from pdfedchain.state.private import open_private_ballots
-from pdfedchain.state.rewards import pay_scorers
+from pdfedchain.state.rewards import measured, pay_scorers
 from pdfedchain.state.view import LedgerView
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.ballot import Outcome
@@ -125,7 +125,8 @@ def _settle_one(draft: Draft, context: BlockContext, checkpoint: Checkpoint, agr
         pay_scorers(draft, checkpoint, agreed.agreeing)
         return
     assert report is not None, "what cannot be scored has a reason against it"
-    close(draft, context, replace(checkpoint, status=CheckpointStatus.ACCEPTED, report=report))
+    accepted = replace(checkpoint, status=CheckpointStatus.ACCEPTED, report=report)
+    close(draft, context, measured(draft, accepted))
     best = _is_best(draft, task, checkpoint, report)
     if best:
         record = draft.task_record(checkpoint.task)

@@ -97,7 +97,7 @@ class TaskRecord:
         best: the accepted checkpoint with the lowest QN, the first of equals.
         pool: units that rewards are paid from.
         confirmed: the best of those whose private ballots are closed and did not quarantine it.
-        baseline_micro: QN that the next improvement is measured from; ``None`` before the first one.
+        baseline_micro: QN of the last accepted improvement, which the next is measured from; ``None`` before.
     """
 
     queue: Annotated[tuple[Cid, ...], Size(10_000)]
@@ -122,6 +122,7 @@ class Checkpoint:
         reveal_height: height at which revealing opened (a quorum of commitments was final).
         report: the settled components; ``None`` unless scored.
         bond: units that the author has locked; zero once settled.
+        baseline_micro: QN that its improvement is measured from, fixed when it is accepted; ``None`` before.
     """
 
     weights: Cid
@@ -147,3 +148,4 @@ class Checkpoint:
     report: ScoreReport | None
     settled_height: Height | None
     bond: UInt = 0
+    baseline_micro: UInt | None = None

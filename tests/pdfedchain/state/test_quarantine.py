@@ -11,9 +11,10 @@ from pdfedchain.errors import InvalidBlock
 from pdfedchain.state.events import CheckpointQuarantined, QuarantineLifted
 from pdfedchain.types.ballot import BallotKind
 from pdfedchain.types.checkpoint import NO_DATA_COMMITMENT, CheckpointStatus
+from pdfedchain.types.economy import Economy
 from pdfedchain.types.ledger import PrivateWindow
 from pdfedchain.types.score import ScoreReport, Unscorable, UnscorableReason
-from pdfedchain.types.transaction import LiftQuarantine
+from pdfedchain.types.transaction import LiftQuarantine, Transfer
 from tests.pdfedchain.ledger_world import GOOD, PARAMETERS, TASK, World, cid_of, key_of, registration, varied
 
 #: The ceiling is a tenth of 100 images.
@@ -183,3 +184,24 @@ def test_a_window_takes_a_bounded_number_of_ballots(monkeypatch: pytest.MonkeyPa
     world.block(*(world.commitment("one", key, GOOD.coarse(), BallotKind.PRIVATE) for key in world.authorities[:2]))
     with pytest.raises(InvalidBlock, match="voters"):
         world.block(world.commitment("one", key_of("voter"), GOOD.coarse(), BallotKind.PRIVATE))
+
+
+def test_newcomers_keep_no_earlier_participant_out_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pdfedchain.state.ballots.PRIVATE_VOTERS_MAX", 2)
+    world = World(parameters=replace(PARAMETERS, open_registration=True, economy=Economy(private_deposit=1)))
+    newcomers = [key_of("new0"), key_of("new1")]
+    nonce = world.view.account(key_of("trainer").address).nonce
+    world.block(
+        *(world.sign(key_of("trainer"), Transfer(key.address, 1), nonce=nonce + i) for i, key in enumerate(newcomers))
+    )
+    world.block(*((key, registration(f"new{i}")) for i, key in enumerate(newcomers)))
+    world.accept("one")
+    report = GOOD.coarse()
+    world.block(*(world.commitment("one", key, report, BallotKind.PRIVATE) for key in newcomers))
+    world.block(world.commitment("one", key_of("voter"), report, BallotKind.PRIVATE))
+    assert [world.view.account(key.address).balance for key in newcomers] == [0, 1]
+    world.wait_for("one", PrivateWindow.REVEAL)
+    with pytest.raises(InvalidBlock, match="taken this ballot's place"):
+        world.block(world.opening("one", newcomers[1], report, BallotKind.PRIVATE))
+    world.block(*(world.opening("one", key, report, BallotKind.PRIVATE) for key in (newcomers[0], key_of("voter"))))
+    assert [world.view.account(key.address).balance for key in newcomers] == [1, 1]

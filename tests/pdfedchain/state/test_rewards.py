@@ -159,7 +159,8 @@ def test_a_quarantined_ancestor_takes_no_share() -> None:
     world.vote("suspect", dict.fromkeys(("voter", "trainer", "authority1", "authority2"), copies))
     assert world.checkpoint("suspect").status.value == "quarantined"
     paid = earned(close(world, "child"))
-    assert paid == {cid_of("child"): 150_000 - 37_500, cid_of("root"): 37_500}
+    # Measured from "suspect", whose own 50_000 stay in the pool.
+    assert paid == {cid_of("child"): 100_000 - 25_000, cid_of("root"): 25_000}
 
 
 def test_a_common_ancestor_counts_once_in_the_nearest_generation() -> None:
@@ -244,11 +245,28 @@ def test_a_quarantined_checkpoint_earns_nothing_until_it_is_lifted() -> None:
     world.accept("one", report=quality(400_000), task=PAYING)
     world.vote("one", dict.fromkeys(("voter", "authority0", "authority1", "authority2"), varied(confirmed=15)))
     assert balance(world, "trainer") == 1_000
-    accept(world, "two", 350_000, author="voter")
+    assert earned(accept(world, "two", 350_000, author="voter")) == {cid_of("two"): 50_000}
     world.block(*((key, LiftQuarantine(cid_of("one"))) for key in world.authorities[:3]))
     assert world.checkpoint("one").status.value == "accepted"
-    # What "one" would have been paid for has been paid to "two" meanwhile.
-    assert balance(world, "trainer") == 1_000
+    assert balance(world, "trainer") == 101_000
+
+
+def test_a_copy_takes_nothing_from_a_checkpoint_that_is_quarantined() -> None:
+    world = paying_world()
+    world.accept("one", report=quality(400_000), task=PAYING)
+    copies, clean = varied(confirmed=15), varied(confirmed=0)
+    world.vote("one", {"voter": copies, "authority0": copies, "authority1": clean, "authority2": clean})
+    assert accept(world, "copy", 400_100, author="voter") == []
+    world.block(*((key, LiftQuarantine(cid_of("one"))) for key in world.authorities[:3]))
+    assert balance(world, "trainer") == 101_000
+
+
+def test_the_distance_of_one_that_stays_quarantined_is_paid_to_nobody() -> None:
+    world = paying_world()
+    world.accept("one", report=quality(400_000), task=PAYING)
+    world.vote("one", dict.fromkeys(("voter", "authority0", "authority1", "authority2"), varied(confirmed=15)))
+    assert accept(world, "worse", 450_000) == []
+    assert earned(accept(world, "better", 300_000)) == {cid_of("better"): 100_000}
 
 
 def test_a_lifted_quarantine_pays() -> None:
