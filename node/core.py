@@ -32,7 +32,7 @@ from node.governance import GovernanceDuties
 from node.head import Head
 from node.host.interface import Host, HostError
 from node.library import Library
-from node.mempool import Mempool, transaction_hash
+from node.mempool import Mempool, Origin, transaction_hash
 from node.outbox import Outbox, OutboxDuty
 from node.participant import Participant, ParticipantSettings
 from node.peers import Peers
@@ -67,7 +67,7 @@ from pdfedchain.store.interface import Store
 from pdfedchain.types.block import FinalBlock
 from pdfedchain.types.checkpoint import Account
 from pdfedchain.types.genesis import Genesis
-from pdfedchain.types.transaction import SignedTransaction
+from pdfedchain.types.transaction import SignedTransaction, WithoutNonce
 
 __all__ = ["Node", "NodeParts"]
 
@@ -140,7 +140,7 @@ class Node:
         self._ledger = Ledger(own_results=parts.book.own_result, onions=OnionSecrets(parts.key))
         self.head = Head(parts.store)
         self._replica = _replica_of(parts, self._ledger, clock, self._candidates)
-        self.mempool = Mempool(self._check, _sender)
+        self.mempool = Mempool(self._check, _origin)
         self._session = secrets.token_bytes(8)
         self._peers = Peers(
             parts.host,
@@ -245,7 +245,7 @@ class Node:
         try:
             self._ledger.check(position.state, context, transaction)
         except NotYet as error:
-            sender, view = _sender(transaction), LedgerView(position.state)
+            sender, view = Address(_origin(transaction).sender), LedgerView(position.state)
             if sender in context.authorities.members or view.participant(sender) is not None:
                 raise
             if view.account(sender) != Account(0, 0):
@@ -345,5 +345,6 @@ def _replica_of(
     )
 
 
-def _sender(transaction: bytes) -> Address:
-    return decode(SignedTransaction, transaction, size_bytes_max=TRANSACTION_SIZE_BYTES_MAX).transaction.sender
+def _origin(data: bytes) -> Origin:
+    transaction = decode(SignedTransaction, data, size_bytes_max=TRANSACTION_SIZE_BYTES_MAX).transaction
+    return Origin(transaction.sender, None if isinstance(transaction.payload, WithoutNonce) else transaction.nonce)

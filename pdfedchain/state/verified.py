@@ -17,7 +17,7 @@ from pdfedchain.types.transaction import SignedTransaction
 
 __all__ = ["VERIFIED_MAX", "VerifiedTransactions"]
 
-#: Three full blocks; about 20 MB.
+#: More than a full pool and a full block together, or every block would verify the pool again; about 20 MB.
 VERIFIED_MAX: Final = 32_768
 
 #: Larger ones are decoded again: decoded, a task of a megabyte takes many.

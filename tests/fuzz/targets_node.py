@@ -24,7 +24,7 @@ from node.genesis_file import GenesisFile, load_genesis_file, save_genesis_file
 from node.home import load_card
 from node.host.framing import FrameStream, serve
 from node.host.interface import Stream
-from node.mempool import Mempool
+from node.mempool import Mempool, Origin
 from node.multiaddress import parse_multiaddress
 from node.state_sync import SnapshotServer
 from node.sync import BlockServer
@@ -129,10 +129,11 @@ class MempoolTarget:
         def check(transaction: bytes) -> None:
             self._ledger.check(self._world.state, self._world.context(), transaction)
 
-        def sender(transaction: bytes) -> bytes:
-            return decode(SignedTransaction, transaction, size_bytes_max=1_048_576).transaction.sender
+        def origin(data: bytes) -> Origin:
+            transaction = decode(SignedTransaction, data, size_bytes_max=1_048_576).transaction
+            return Origin(transaction.sender, transaction.nonce)
 
-        return Mempool(check, sender, size_bytes_max=65_536, own_size_bytes=1_024)
+        return Mempool(check, origin, size_bytes_max=65_536, own_size_bytes=1_024)
 
     def __call__(self, data: bytes) -> None:
         if len(self._pool) > 20:

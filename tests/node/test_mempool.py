@@ -7,10 +7,17 @@ from node.mempool import (
     EARLY_PER_SENDER_MAX,
     EARLY_PER_SENDER_SIZE_BYTES_MAX,
     EARLY_SIZE_BYTES_MAX,
+    OWN_COUNT,
+    POOL_COUNT_MAX,
+    SENDER_COUNT_MAX,
+    SENDER_SIZE_BYTES_MAX,
     Mempool,
+    Origin,
     PoolFull,
 )
 from pdfedchain.errors import InvalidTransaction, NotYet
+from pdfedchain.limits import TRANSACTIONS_PER_BLOCK_MAX
+from pdfedchain.state.verified import VERIFIED_MAX
 
 
 def refuse_odd(transaction: bytes) -> None:
@@ -18,9 +25,10 @@ def refuse_odd(transaction: bytes) -> None:
         raise InvalidTransaction("odd", "odd transactions are refused")
 
 
-def sender(transaction: bytes) -> bytes:
-    """The first byte."""
-    return transaction[:1]
+def origin(transaction: bytes) -> Origin:
+    """The sender is the first byte; what follows an ``n`` is a nonce."""
+    sender, _, nonce = transaction[:3].partition(b"n")
+    return Origin(sender[:1], nonce[0] if nonce else None)
 
 
 class Rules:
@@ -39,7 +47,7 @@ class Rules:
 
 
 def pool_of(rules: Rules | None = None, *, size_bytes_max: int = 16_777_216, own_size_bytes: int = 0) -> Mempool:
-    return Mempool(rules or Rules(), sender, size_bytes_max=size_bytes_max, own_size_bytes=own_size_bytes)
+    return Mempool(rules or Rules(), origin, size_bytes_max=size_bytes_max, own_size_bytes=own_size_bytes)
 
 
 def test_transactions_leave_in_order_of_arrival() -> None:
@@ -51,14 +59,14 @@ def test_transactions_leave_in_order_of_arrival() -> None:
 
 def test_a_waiting_transaction_is_neither_new_nor_checked_again() -> None:
     checked: list[bytes] = []
-    pool = Mempool(checked.append, sender)
+    pool = Mempool(checked.append, origin)
     assert pool.add(b"a") is True
     assert pool.add(b"a") is False
     assert checked == [b"a"]
 
 
 def test_a_refused_transaction_leaves_no_trace() -> None:
-    pool = Mempool(refuse_odd, sender)
+    pool = Mempool(refuse_odd, origin)
     with pytest.raises(InvalidTransaction, match="odd"):
         pool.add(b"\x01")
     assert len(pool) == 0
@@ -99,6 +107,77 @@ def test_a_block_takes_out_what_it_included_and_what_it_made_impossible() -> Non
     assert b"a" not in pool
 
 
+# One sender
+
+
+def test_one_transaction_waits_for_each_nonce_of_a_sender_and_the_others_are_not_even_checked() -> None:
+    checked: list[bytes] = []
+    pool = Mempool(checked.append, origin)
+    pool.add(b"an\x07first")
+    for count in range(1_000):
+        with pytest.raises(PoolFull, match="with nonce 7 waits already"):
+            pool.add(b"an\x07%d" % count)
+    pool.add(b"an\x08")
+    pool.add(b"bn\x07")
+    assert pool.candidates() == (b"an\x07first", b"an\x08", b"bn\x07")
+    assert checked == [b"an\x07first", b"an\x08", b"bn\x07"]
+
+
+def test_a_nonce_is_free_again_when_who_had_it_is_gone() -> None:
+    rules = Rules()
+    pool = pool_of(rules)
+    pool.add(b"an\x07first")
+    rules.impossible.add(b"an\x07first")
+    pool.settle(())
+    assert pool.add(b"an\x07second")
+
+
+def test_an_own_transaction_takes_the_nonce_of_anothers_but_not_of_an_own_one() -> None:
+    rules = Rules()
+    pool = pool_of(rules)
+    pool.add(b"an\x07gossiped")
+    rules.impossible.add(b"an\x07bad")
+    with pytest.raises(InvalidTransaction):
+        pool.add(b"an\x07bad", own=True)
+    assert pool.candidates() == (b"an\x07gossiped",)
+    pool.add(b"an\x07own", own=True)
+    with pytest.raises(PoolFull, match="with nonce 7"):
+        pool.add(b"an\x07own too", own=True)
+    assert (pool.candidates(), pool.size_bytes) == ((b"an\x07own",), len(b"an\x07own"))
+    pool.settle([b"an\x07own"])
+    assert (len(pool), pool.size_bytes, pool.has_ready) == (0, 0, False)
+
+
+def test_a_sender_without_nonces_is_bounded_in_number_and_bytes() -> None:
+    pool = pool_of()
+    for count in range(SENDER_COUNT_MAX):
+        pool.add(b"a-%d" % count)
+    with pytest.raises(PoolFull, match="512 transactions of its sender"):
+        pool.add(b"a-more")
+    pool.add(b"a-own", own=True)
+    pool.add(b"b" * SENDER_SIZE_BYTES_MAX)
+    with pytest.raises(PoolFull, match="1 transactions of its sender"):
+        pool.add(b"b")
+    pool.settle([b"a-0"])
+    assert pool.add(b"a-more")
+
+
+def test_the_pool_is_bounded_in_number_with_a_part_for_own_transactions() -> None:
+    pool = Mempool(Rules(), origin, count_max=3, own_count=1)
+    pool.add(b"a")
+    pool.add(b"b")
+    with pytest.raises(PoolFull, match="2 of at most 2 transactions"):
+        pool.add(b"c")
+    pool.add(b"c", own=True)
+    with pytest.raises(PoolFull, match="3 of at most 3 transactions"):
+        pool.add(b"d", own=True)
+
+
+def test_a_full_pool_and_a_full_block_are_fewer_than_the_signatures_that_are_remembered() -> None:
+    assert OWN_COUNT < POOL_COUNT_MAX
+    assert POOL_COUNT_MAX + TRANSACTIONS_PER_BLOCK_MAX < VERIFIED_MAX
+
+
 # Early ones
 
 
@@ -126,7 +205,7 @@ def test_early_transactions_are_offered_after_ready_ones() -> None:
     assert pool.candidates() == (b"a1", b"b1", b"a2", b"b2")
 
 
-def test_a_sender_has_few_early_transactions_and_any_number_of_ready_ones() -> None:
+def test_a_sender_has_few_early_transactions_and_many_ready_ones() -> None:
     rules = Rules(early=True)
     pool = pool_of(rules)
     for second in range(EARLY_PER_SENDER_MAX):
@@ -148,9 +227,25 @@ def test_early_transactions_are_bounded_in_bytes_per_sender_and_together() -> No
     senders = EARLY_SIZE_BYTES_MAX // EARLY_PER_SENDER_SIZE_BYTES_MAX
     for first in range(senders):
         pool.add(bytes([first]) * EARLY_PER_SENDER_SIZE_BYTES_MAX)
+    fair_size_bytes = EARLY_SIZE_BYTES_MAX // (senders + 1)
     with pytest.raises(PoolFull, match=f"early transactions hold {EARLY_SIZE_BYTES_MAX} bytes"):
-        pool.add(bytes([senders]))
+        pool.add(bytes([senders]) * (fair_size_bytes + 1))
     assert pool.size_bytes == EARLY_SIZE_BYTES_MAX
+
+
+def test_who_stays_within_a_fair_share_pushes_out_the_latest_early_one_of_who_holds_the_most() -> None:
+    pool = pool_of(Rules(early=True))
+    half = EARLY_PER_SENDER_SIZE_BYTES_MAX // 2
+    senders = EARLY_SIZE_BYTES_MAX // EARLY_PER_SENDER_SIZE_BYTES_MAX
+    for first in range(senders):
+        pool.add(bytes([first]) + b"1".ljust(half - 1))
+        pool.add(bytes([first]) + b"2".ljust(half - 1))
+    before = pool.candidates()
+    assert pool.add(b"z")
+    assert pool.candidates() == (before[0], *before[2:], b"z")
+    assert pool.size_bytes == EARLY_SIZE_BYTES_MAX - half + 1
+    pool.settle(())
+    assert pool.candidates() == (before[0], *before[2:], b"z")
 
 
 def test_own_early_transactions_are_not_counted_among_those_of_others() -> None:

@@ -5,16 +5,18 @@ from pathlib import Path
 import pytest
 
 from node.core import Node
+from node.mempool import PoolFull
 from pdfedchain.codec import encode
 from pdfedchain.consensus.replica import Replica
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import InvalidTransaction
 from pdfedchain.ids import Hash
-from pdfedchain.types.transaction import Register, Role, Transaction, Transfer
+from pdfedchain.types.transaction import Register, Role, SignedTransaction, Transaction, Transfer
 from tests.node.memory_testnet import KEYS, memory_testnet
 
 STRANGER = SigningKey(b"stranger".ljust(32, b"."))
 REGISTRATION = Register("node3", int(Role.EVALUATOR), Hash(bytes(32)), KEYS[3].address, "")
+REGISTRATION_2 = Register("node2", int(Role.EVALUATOR), Hash(bytes(32)), KEYS[2].address, "")
 
 
 def payment(node: Node, key: SigningKey, *, nonce: int) -> bytes:
@@ -44,3 +46,33 @@ async def test_an_authority_may_be_early_without_a_reason_for_a_block(
         assert node.mempool.add(encode(Transaction(node.chain_id, KEYS[3].address, 0, REGISTRATION).sign(KEYS[3])))
         node.driver.transactions_waiting()
         assert (node.mempool.has_ready, reasons) == (True, [1])
+
+
+async def test_a_flood_of_one_nonce_costs_one_signature_check_and_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = 0
+    verify = SignedTransaction.verify
+
+    def counting(signed: SignedTransaction) -> None:
+        nonlocal checked
+        checked += 1
+        verify(signed)
+
+    monkeypatch.setattr(SignedTransaction, "verify", counting)
+    async with memory_testnet(tmp_path, running=(0,)) as testnet:
+        (node,) = testnet.nodes
+        refused = 0
+        for count in range(1_000):
+            registration = Register("node3", int(Role.EVALUATOR), Hash(bytes(32)), KEYS[3].address, str(count))
+            flood = Transaction(node.chain_id, KEYS[3].address, 0, registration).sign(KEYS[3])
+            try:
+                node.mempool.add(encode(flood))
+            except PoolFull:
+                refused += 1
+        assert (refused, len(node.mempool), checked) == (999, 1, 1)
+        honest = encode(Transaction(node.chain_id, KEYS[2].address, 0, REGISTRATION_2).sign(KEYS[2]))
+        assert node.mempool.add(honest)
+        for _ in range(3):
+            node.mempool.settle(())
+        assert (len(node.mempool), checked) == (2, 2)

@@ -16,7 +16,7 @@ from node.driver import Driver
 from node.head import Head
 from node.host.interface import Host, HostError, HostLimits, Stream, StreamClosed, StreamHandler
 from node.memory_host import MemoryHost, MemoryNetwork
-from node.mempool import Mempool
+from node.mempool import Mempool, Origin
 from node.sync import BATCH_BLOCKS_MAX, PEERS_MAX, BlockServer, Synchroniser, pull
 from node.telemetry import Activity
 from node.wire import BLOCKS_PER_REQUEST_MAX, BLOCKS_PROTOCOL, BlockRequest
@@ -398,7 +398,7 @@ async def follower(tmp_path: Path) -> AsyncIterator[tuple[Driver, Replica]]:
         replica,
         Mute(),
         Head(store),
-        Mempool(lambda transaction: None, lambda transaction: CHAIN.genesis.authorities.members[0]),
+        Mempool(lambda transaction: None, lambda transaction: Origin(CHAIN.genesis.authorities.members[0])),
         Activity(tmp_path / "activity.json"),
         on_commit=lambda final: None,
         on_behind=lambda peer_id, height: None,
