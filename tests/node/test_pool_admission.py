@@ -52,14 +52,14 @@ async def test_a_flood_of_one_nonce_costs_one_signature_check_and_no_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked = 0
-    verify = SignedTransaction.verify
+    verify = SignedTransaction.verify_encoded
 
-    def counting(signed: SignedTransaction) -> None:
+    def counting(signed: SignedTransaction, data: bytes) -> None:
         nonlocal checked
         checked += 1
-        verify(signed)
+        verify(signed, data)
 
-    monkeypatch.setattr(SignedTransaction, "verify", counting)
+    monkeypatch.setattr(SignedTransaction, "verify_encoded", counting)
     async with memory_testnet(tmp_path, running=(0,)) as testnet:
         (node,) = testnet.nodes
         refused = 0
