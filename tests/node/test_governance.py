@@ -107,6 +107,7 @@ async def test_onions_are_renewed_before_they_are_used_up(tmp_path: Path) -> Non
 
 async def test_what_can_never_succeed_comes_back_with_its_reason(tmp_path: Path) -> None:
     async with memory_testnet(tmp_path, nodes=1, trainers=0, heartbeat_ms=150) as testnet:
+        await registered(testnet)
         box = outbox(testnet)
         name = box.put(signed(Transfer(KEYS[1].address, 10**9), nonce=next_nonce(testnet)))
         reason = None
