@@ -288,7 +288,6 @@ class Engine:
     def _l11_start(self) -> list[CoreEffect] | None:
         if self.state.step is not Step.NEW:
             return None
-        self.tally.forget_nil(before_round=self.state.round - 1)
         proposer = self.me is not None and self.authorities.proposer(self.height, self.state.round) == self.me
         entered: list[CoreEffect] = [EnteredRound(self.state.round)]
         return entered + self._apply(machine.start_round(self.state, proposer=proposer))

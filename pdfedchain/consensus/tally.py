@@ -12,6 +12,10 @@ A second, different vote for the same (voter, kind, round) is evidence, recorded
 certificate is a quorum whatever first votes we hold of its signers: an equivocator may have told us otherwise.
 Quorums are recorded when first reached and never withdrawn.
 
+No vote is forgotten while the height lasts, votes for nil of rounds gone by included: what is forgotten could be
+counted again when it is sent again, and contradicted without evidence. A vote takes half a kilobyte, and rounds only
+end by time-outs that double and by a quorum that votes in them.
+
 The jump of L55 asks for f+1 distinct senders in *one* higher round. Here: the highest round that f+1 senders have
 reached or passed. One of them is honest, so an honest node is at least there, which is all that the rule is for;
 and it needs one number per voter where the other needs every vote of every future round. Memory is therefore
@@ -89,15 +93,6 @@ class Tally:
     def saw(self, sender: Address, round_: int) -> None:
         """Note that a member has sent something in this round."""
         self._highest[sender] = max(self._highest.get(sender, 0), round_)
-
-    def forget_nil(self, *, before_round: int) -> None:
-        """Drop votes for nil of rounds below: they can never matter again. Votes for blocks stay."""
-        for slot in [slot for slot in self._votes if slot[0] < before_round]:
-            kept = {voter: vote for voter, vote in self._votes[slot].items() if vote.block is not None}
-            if kept:
-                self._votes[slot] = kept
-            else:
-                del self._votes[slot]
 
     # -- asking -------------------------------------------------------------------------------------------------
 

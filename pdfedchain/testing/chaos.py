@@ -23,7 +23,7 @@ from typing import Final
 
 from pdfedchain.application import Judgement
 from pdfedchain.errors import UsageError
-from pdfedchain.testing.byzantine import HARMLESS, LIARS, Actor, ForcesNil, Silent, Situation
+from pdfedchain.testing.byzantine import HARMLESS, LIARS, Actor, ForcesNil, RepeatsNil, Silent, Situation
 from pdfedchain.testing.counter import CounterApplication
 from pdfedchain.testing.invariants import InvariantBroken
 from pdfedchain.testing.network import Links
@@ -38,6 +38,9 @@ PARAMETERS: Final = ChainParameters(heartbeat_idle_ms=1_500, timeout_max_ms=10_0
 #: Heights that must become final after peace has come, and the virtual time allowed for them.
 HEIGHTS_AFTER: Final = 10
 LIMIT_MS: Final = 180_000
+
+#: Those that never vote for a block.
+_MUTE: Final = (Silent, ForcesNil, RepeatsNil)
 
 _DISTURBANCES: Final = (
     ("crash", 2),
@@ -138,11 +141,11 @@ def run_overload(
         draw = random.Random(f"overload {seed} {size}")  # noqa: S311 - a seed is a run
         chosen = draw.sample(range(size), draw.randint((size - 1) // 3 + 1, size - 1))
         mute = draw.random() < 0.5
-        liars = {index: draw.choice((Silent, ForcesNil) if mute else HARMLESS) for index in chosen}
+        liars = {index: draw.choice(_MUTE if mute else HARMLESS) for index in chosen}
         simulator, opinions = _world(seed, size, draw, liars, tell)
         simulator.start()
         _chaos(simulator, draw, opinions, None)
-        speaking = size - sum(liar in (Silent, ForcesNil) for liar in liars.values())
+        speaking = size - sum(liar in _MUTE for liar in liars.values())
         if 3 * speaking <= 2 * size and simulator.height > 0:
             raise InvariantBroken(f"height {simulator.height} is final although only {speaking} of {size} vote")
         for index in liars:

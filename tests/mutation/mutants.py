@@ -186,11 +186,18 @@ MUTANTS = (
         "consensus/test_tally.py::test_a_second_vote_is_evidence_once_and_counts_for_nothing",
     ),
     Mutant(
-        "votes for blocks of rounds gone by are forgotten",
+        "a vote for nil of a round gone by counts again each time",
         TALLY,
-        "for voter, vote in self._votes[slot].items() if vote.block is not None}",
-        "for voter, vote in self._votes[slot].items() if False}",
-        "consensus/test_tally.py::test_nil_votes_of_rounds_gone_by_are_forgotten_and_others_kept",
+        "        if first is not None:\n",
+        "        if first is not None and (first.block or vote.round >= current_round - 1):\n",
+        "consensus/test_engine.py::test_one_old_vote_for_nil_sent_in_every_round_hides_no_polka",
+    ),
+    Mutant(
+        "who voted in a round gone by is not remembered",
+        TALLY,
+        "votes = self._votes.setdefault(slot, {})\n",
+        "votes = self._votes.setdefault(slot, {}) if vote.round >= current_round else {}\n",
+        "consensus/test_tally.py::test_a_vote_of_a_round_gone_by_is_kept_counts_once_and_is_not_contradicted_unseen",
     ),
     Mutant(
         "votes are signed without the signer record",

@@ -17,6 +17,7 @@ from pdfedchain.testing.byzantine.ignores_locks import IgnoresLocks
 from pdfedchain.testing.byzantine.impersonates import Impersonates
 from pdfedchain.testing.byzantine.misdates_proposals import MisdatesProposals
 from pdfedchain.testing.byzantine.proposes_afresh import ProposesAfresh
+from pdfedchain.testing.byzantine.repeats_nil import RepeatsNil
 from pdfedchain.testing.byzantine.replays import Replays
 from pdfedchain.testing.byzantine.sends_garbage import SendsGarbage
 from pdfedchain.testing.byzantine.silent import Silent
@@ -34,6 +35,7 @@ __all__ = [
     "Impersonates",
     "MisdatesProposals",
     "ProposesAfresh",
+    "RepeatsNil",
     "Replays",
     "Said",
     "SendsGarbage",
@@ -44,7 +46,16 @@ __all__ = [
 ]
 
 #: Those that more than f of cannot fork a chain.
-HARMLESS: Final = (ForcesNil, Impersonates, MisdatesProposals, Replays, SendsGarbage, Silent, Withholds)
+HARMLESS: Final = (
+    ForcesNil,
+    Impersonates,
+    MisdatesProposals,
+    RepeatsNil,
+    Replays,
+    SendsGarbage,
+    Silent,
+    Withholds,
+)
 
 #: All of them.
 LIARS: Final = (*HARMLESS, EquivocatesProposals, EquivocatesVotes, IgnoresLocks, ProposesAfresh, VotesForAll)

@@ -22,6 +22,7 @@ from pdfedchain.consensus.round_machine import Step
 from pdfedchain.ids import Hash
 from pdfedchain.types.genesis import ChainParameters
 from tests.pdfedchain.consensus.world import (
+    KEYS,
     PRECOMMIT,
     PREVOTE,
     A,
@@ -378,3 +379,24 @@ def test_blocks_of_rounds_long_gone_are_forgotten_unless_a_quorum_voted_for_them
     assert core.engine.forget_blocks() == {B}
     assert core.engine.proposal(1) is None
     assert core.engine.proposal(0) == proposal(A)
+
+
+def test_one_old_vote_for_nil_sent_in_every_round_hides_no_polka() -> None:
+    """Member 1 locked A in round 0 and core 0 never saw why; member 3 lies, and only by saying the same again."""
+    core = Core()
+    core.propose(A)
+    core.votes(PREVOTE, A, 2)
+    core.votes(PREVOTE, None, 3)
+    core.give(TimeoutExpired(TimerKind.PREVOTE, 0))
+    for round_ in range(6):
+        core.votes(PRECOMMIT, None, 2, 3, round_=round_)
+        core.give(TimeoutExpired(TimerKind.PRECOMMIT, round_), TimeoutExpired(PROPOSE, round_ + 1))
+        core.votes(PREVOTE, None, 3)
+        core.votes(PREVOTE, None, 2, 3, round_=round_ + 1)
+    assert core.engine.state.round == 6
+    assert core.engine.tally.quorum(0, PREVOTE) is None
+    core.votes(PRECOMMIT, None, 2, 3, round_=6)
+    core.give(TimeoutExpired(TimerKind.PRECOMMIT, 6))
+    core.give(CertificateReceived(certificate(PREVOTE, A, keys=KEYS[:3])))
+    core.propose(A, round_=7, valid_round=0)
+    assert core.cast[-1] == (7, PREVOTE, A)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pdfedchain.consensus.effects import Evidence, ValueAt
 from pdfedchain.consensus.tally import FUTURE_ROUNDS_MAX, Added, Tally
+from pdfedchain.ids import Hash
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.vote import VoteKind
 from tests.pdfedchain.consensus.world import (
@@ -119,12 +120,19 @@ def test_votes_far_ahead_are_remembered_as_a_number_only() -> None:
     assert tally.news(vote(KEYS[0], PREVOTE, A, round_=2 * far), current_round=far)
 
 
-def test_nil_votes_of_rounds_gone_by_are_forgotten_and_others_kept() -> None:
-    tally = tally_of((0, PREVOTE, A, 0), (1, PREVOTE, None, 0), (2, PRECOMMIT, None, 0), (3, PREVOTE, None, 1))
-    tally.forget_nil(before_round=1)
-    assert tally.votes(0, PREVOTE) == (vote(KEYS[0], PREVOTE, A),)
-    assert tally.votes(0, PRECOMMIT) == ()
-    assert tally.votes(1, PREVOTE) == (vote(KEYS[3], PREVOTE, None, round_=1),)
+@pytest.mark.parametrize("block", [A, None])
+def test_a_vote_of_a_round_gone_by_is_kept_counts_once_and_is_not_contradicted_unseen(block: Hash | None) -> None:
+    first = vote(KEYS[0], PREVOTE, block)
+    tally = tally_of((0, PREVOTE, block, 0))
+    for round_ in range(1, 2 * FUTURE_ROUNDS_MAX):
+        assert not tally.news(first, current_round=round_)
+        assert tally.add(first, current_round=round_) == (Added.KNOWN, None)
+    assert tally.quorum(0, PREVOTE) is None
+    assert not tally.quorum_of_any(0, PREVOTE)
+    assert tally.votes(0, PREVOTE) == (first,)
+    second = vote(KEYS[0], PREVOTE, B)
+    assert tally.news(second, current_round=9)
+    assert tally.add(second, current_round=9) == (Added.CONFLICT, Evidence(KEYS[0].address, first, second))
 
 
 def test_the_bitmap_has_one_bit_per_member() -> None:

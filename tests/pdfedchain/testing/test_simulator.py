@@ -10,7 +10,7 @@ import pytest
 from pdfedchain.application import Judgement
 from pdfedchain.consensus.effects import Evidence, ScoreOverridden
 from pdfedchain.consensus.messages import CertificateMessage, Message, RoundStatus, VoteMessage, VotesMessage
-from pdfedchain.testing.byzantine import LIARS, Actor, EquivocatesVotes, Silent, Situation, VotesForAll
+from pdfedchain.testing.byzantine import LIARS, Actor, EquivocatesVotes, RepeatsNil, Silent, Situation, VotesForAll
 from pdfedchain.testing.counter import CounterApplication
 from pdfedchain.testing.invariants import InvariantBroken, Observer
 from pdfedchain.testing.simulator import START_MS, Links, Simulator
@@ -127,6 +127,22 @@ def test_equivocation_is_seen_by_the_honest() -> None:
     simulator.run_to_height(4, limit_ms=60_000)
     culprits = {e.culprit for node in simulator.honest for e in node.seen if isinstance(e, Evidence)}
     assert culprits == {simulator.nodes[2].key.address}
+
+
+def test_a_liar_that_repeats_one_vote_for_nil_hides_no_polka_from_others() -> None:
+    """Node 2 locks a block whose polka nodes 1 and 3 do not see; node 0 says nil for it over and over, then nothing."""
+    simulator = Simulator(seed=5, size=4, byzantine={0: RepeatsNil}, parameters=replace(BRISK, timeout_max_ms=2_000))
+    simulator.network.cut(2, 1)
+    simulator.network.cut(2, 3)
+    simulator.start()
+    simulator.run_ms(60_000)
+    replicas = [node.replica for node in simulator.nodes[1:]]
+    assert simulator.height == 0
+    assert all(replica is not None and replica.round > 6 for replica in replicas)
+    assert simulator.counts["L38"] == 1
+    simulator.crash(0, lose_tail=False)
+    simulator.heal()
+    assert simulator.run_to_height(2, limit_ms=60_000)
 
 
 class SilentAfterPrevote(Silent):
