@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from node.home import Home
 from node.multiaddress import free_ports
 from node.reader import open_reader
 from tests.support.home_chain import HomeChain
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -48,9 +48,10 @@ def start(home: Home) -> Iterator[Start]:
                 text=True,
             )
         running.append(process)
-        while wait and "listens on" not in (home.path / "stderr").read_text():
-            assert process.poll() is None, (home.path / "stderr").read_text()
-            time.sleep(0.05)
+        if wait:
+            log = home.path / "stderr"
+            wait_until(lambda: "listens on" in log.read_text() or process.poll() is not None)
+            assert "listens on" in log.read_text(), log.read_text()
         return process
 
     yield begin

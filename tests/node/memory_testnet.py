@@ -55,7 +55,7 @@ class MemoryTestnet:
     network: MemoryNetwork
     nodes: list[Node]
 
-    async def wait(self, condition: Callable[[Node], bool], *, timeout_s: float = 30.0) -> None:
+    async def wait(self, condition: Callable[[Node], bool], *, timeout_s: float = 120.0) -> None:
         """Return when ``condition`` holds of every node."""
         with trio.fail_after(timeout_s):
             while not all(condition(node) for node in self.nodes):
@@ -78,6 +78,7 @@ async def memory_testnet(
     snapshot_interval: int = 100,
     keep_blocks: int = 0,
     money: bool = False,
+    scoring_ms: int = 60_000,
 ) -> AsyncIterator[MemoryTestnet]:
     """Nodes 0 to ``nodes - 1``; the first ``trainers`` train, all evaluate.
 
@@ -88,10 +89,11 @@ async def memory_testnet(
         running: indices of the nodes that are started; all if not given.
         snapshot_interval, keep_blocks: see `SyncConfig`.
         money: whether submissions and ballots cost and earn something.
+        scoring_ms: how long weights may be fetched, and scored; a busy machine is not to be taken for a lost node.
     """
     cast = Cast(workers or {}, duties or {}, participants or {})
     count = nodes if authorities is None else authorities
-    genesis = _with_onions(_genesis(directory, count, money=money), KEYS[:count], onion_length)
+    genesis = _with_onions(_genesis(directory, count, money=money, scoring_ms=scoring_ms), KEYS[:count], onion_length)
     genesis = replace(genesis, parameters=replace(genesis.parameters, heartbeat_idle_ms=heartbeat_ms))
     network = MemoryNetwork()
     async with AsyncExitStack() as stack:
@@ -128,7 +130,7 @@ def _with_onions(genesis: Genesis, keys: Sequence[SigningKey], length: int | Non
     return replace(genesis, application_state=encode(replace(ledger, onions=onions)))
 
 
-def _genesis(directory: Path, nodes: int, *, money: bool) -> Genesis:
+def _genesis(directory: Path, nodes: int, *, money: bool, scoring_ms: int) -> Genesis:
     """A genesis whose public parts lie in the first node's weights; the others fetch them."""
     store = WeightsStore(directory / "home0" / "weights")
     cids = []
@@ -138,7 +140,8 @@ def _genesis(directory: Path, nodes: int, *, money: bool) -> Genesis:
         (folder / "data.bin").write_bytes(name.encode() * 100)
         cids.append(store.add_folder(folder))
     task = small_task(*cids, rewards=REWARDS if money else UNREWARDED)
-    return small_genesis([key.address for key in KEYS[:nodes]], task, economy=ECONOMY if money else FREE)
+    authorities = [key.address for key in KEYS[:nodes]]
+    return small_genesis(authorities, task, economy=ECONOMY if money else FREE, scoring_ms=scoring_ms)
 
 
 def _parts(

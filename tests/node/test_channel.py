@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -154,7 +155,7 @@ async def test_a_second_channel_is_called_a_duplicate() -> None:
             await open_channel(one, two.peer_id, hello(session=9))
 
 
-async def test_a_peer_that_falls_silent_is_gone() -> None:
+async def test_a_peer_that_falls_silent_is_gone(autojump_clock: trio.testing.MockClock) -> None:
     async with hosts(Echo(hello())) as (one, two, network):
         stream, theirs = await open_channel(one, two.peer_id, hello())
         channel = Channel(stream, theirs, opened_by_us=True, ping_interval_s=0.02, silence_max_s=0.1)

@@ -75,7 +75,7 @@ async def test_one_liar_of_four_does_not_move_what_is_settled(tmp_path: Path) ->
 
 async def test_two_liars_of_four_get_nothing_settled_but_a_disagreement(tmp_path: Path) -> None:
     liars = {index: FakeWorker(tmp_path / "logs", falsify=half_the_distance) for index in (2, 3)}
-    async with memory_testnet(tmp_path, trainers=1, workers=liars) as testnet:
+    async with memory_testnet(tmp_path, trainers=1, workers=liars, scoring_ms=5_000) as testnet:
         await testnet.wait(lambda node: len(settled(node)) >= 1)
         assert [checkpoint.reason for checkpoint in settled(testnet.nodes[0])] == [RejectionReason.DISAGREEMENT]
 
@@ -83,7 +83,9 @@ async def test_two_liars_of_four_get_nothing_settled_but_a_disagreement(tmp_path
 async def test_a_score_that_came_too_late_is_not_computed_in_vain(tmp_path: Path) -> None:
     """Three of three are needed and one takes longer than scoring is open: its author offers the same once more."""
     slow = {2: FakeWorker(tmp_path / "logs", delay_s=7.0)}
-    async with memory_testnet(tmp_path, running=[0, 1, 2], trainers=1, workers=slow, money=True) as testnet:
+    async with memory_testnet(
+        tmp_path, running=[0, 1, 2], trainers=1, workers=slow, money=True, scoring_ms=5_000
+    ) as testnet:
         await testnet.wait(lambda node: any(each.report is not None for each in settled(node)))
         happened = [ledger_event(stored.event) for stored in testnet.nodes[0].parts.store.events(from_height=1)]
         offers = [event for event in happened if isinstance(event, CheckpointSubmitted)]

@@ -325,7 +325,7 @@ async def test_a_node_joins_a_running_network_by_a_snapshot(tmp_path: Path) -> N
             joined = Node(replace(parts, sync=testnet.nodes[0].parts.sync))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(joined.run)
-                with trio.fail_after(30):
+                with trio.fail_after(120):
                     while joined.head.height < height + 12:
                         await trio.sleep(0.02)
                 reached = joined.head.height

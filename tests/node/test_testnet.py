@@ -25,6 +25,7 @@ from pdfedchain.errors import UsageError
 from pdfedchain.ids import Hash, cid_text
 from pdfedchain.types.checkpoint import Checkpoint
 from tests.support.home_chain import HomeChain
+from tests.support.waiting import wait_until
 
 SLEEPER = "import sys; sys.stdin.read()"
 CLINGER = (
@@ -152,8 +153,7 @@ def test_nodes_stop_when_asked_to(homes: list[Home], no_processes_left: list[Nod
 def test_a_node_that_clings_is_killed(homes: list[Home], no_processes_left: list[NodeProcess]) -> None:
     nodes = start(homes[:2], CLINGER, SLEEPER)
     no_processes_left += nodes
-    while "clings" not in "".join(nodes[0].log_tail()):
-        assert nodes[0].exit_status is None
+    wait_until(lambda: "clings" in "".join(nodes[0].log_tail()) or nodes[0].exit_status is not None)
     assert stop_nodes(nodes, timeout_s=0.3) == ["node0"]
     assert nodes[0].exit_status == -signal.SIGKILL
 
@@ -189,8 +189,7 @@ def test_a_snapshot(homes: list[Home], chain: HomeChain, no_processes_left: list
     }
     homes[0].activity_path.write_text(json.dumps(activity))
     homes[1].activity_path.write_text(json.dumps({**activity, "updated_ms": nodes[1].started_ms - 1}))
-    while nodes[1].exit_status is None:
-        pass
+    wait_until(lambda: nodes[1].exit_status is not None)
     with Watcher(nodes) as watcher:
         snapshot = watcher.look()
         again = watcher.look()
@@ -251,17 +250,24 @@ def test_a_node_far_behind(tmp_path: Path) -> None:
 
 
 def run(
-    homes: list[Home], *programs: str, submissions: int, duration_s: float = 60.0
+    homes: list[Home], *programs: str, submissions: int, duration_s: float = 60.0, dead_first: tuple[str, ...] = ()
 ) -> tuple[Ending, list[str], list[Snapshot]]:
+    """Args: ``dead_first``: nodes whose end is waited for before the run begins to count its time."""
     notes: list[str] = []
     shown: list[Snapshot] = []
+
+    def begin(those: list[Home]) -> list[NodeProcess]:
+        nodes = start(those, *programs)
+        wait_until(lambda: all(node.exit_status is not None for node in nodes if node.name in dead_first))
+        return nodes
+
     ending = run_testnet(
         homes,
         submissions=submissions,
         duration_s=duration_s,
         show=lambda snapshot, _: shown.append(snapshot),
         note=notes.append,
-        start=lambda those: start(those, *programs),
+        start=begin,
     )
     return ending, notes, shown
 
@@ -276,11 +282,11 @@ def test_it_ends_when_enough_is_settled(homes: list[Home]) -> None:
 def test_it_ends_when_the_time_is_over(homes: list[Home]) -> None:
     ending, _, shown = run(homes, SLEEPER, submissions=3, duration_s=0.1)
     assert Ending(False, (), ()) == ending
-    assert len(shown) == 2
+    assert {snapshot.settled for snapshot in shown} == {2}
 
 
 def test_a_node_that_dies_is_reported_with_its_log_and_the_others_go_on(homes: list[Home]) -> None:
-    ending, notes, _ = run(homes, SLEEPER, DYING, SLEEPER, submissions=3, duration_s=1.5)
+    ending, notes, _ = run(homes, SLEEPER, DYING, SLEEPER, submissions=3, duration_s=1.5, dead_first=("node1",))
     assert Ending(False, ("node1",), ()) == ending
     (note,) = notes
     for part in ("node1 has ended with status 7", "node1/logs/node.log", "  | about to die", "  | of a broken heart"):

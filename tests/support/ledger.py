@@ -68,17 +68,18 @@ def small_genesis(
     chain_id: str = "memory",
     chain: ChainParameters | None = None,
     economy: Economy = FREE,
+    scoring_ms: int = 5_000,
 ) -> Genesis:
     """A genesis whose deadlines are short; with an economy, everybody has units and the task a pool."""
     money = economy != FREE
     ledger = LedgerGenesis(
         parameters=LedgerParameters(
             open_registration=False,
-            have=Deadline(5, 5_000),
-            scoring=Deadline(5, 5_000),
+            have=Deadline(5, scoring_ms),
+            scoring=Deadline(5, scoring_ms),
             private_commit=Deadline(2, 1_500),
-            private_reveal=Deadline(2, 1_500),
-            late_reveal=Deadline(2, 2_000),
+            private_reveal=Deadline(2, 1_500 if economy == FREE else 5_000),
+            late_reveal=Deadline(2, 2_000 if economy == FREE else 6_000),
             economy=economy,
         ),
         allocations=tuple(Allocation(address, ALLOCATION) for address in authorities) if money else (),

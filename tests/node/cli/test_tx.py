@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from pdfedchain.ids import address_text
 from pdfedchain.types.governance import AddAuthority, SetChainParameters, SetLedgerParameters, UpgradeVersion
 from pdfedchain.types.transaction import Payload, ProposeChange, SignedTransaction, Transfer
 from tests.support.home_chain import HomeChain
+from tests.support.waiting import wait_until
 
 OTHER = "ab" * 32
 
@@ -107,8 +107,7 @@ def test_waiting_ends_with_the_height_of_the_block(chain: HomeChain, capsys: pyt
         target=lambda: statuses.append(main(["tx", "transfer", OTHER, "5", "--home", home, "--json"]))
     )
     command.start()
-    while not box.waiting():
-        time.sleep(0.01)
+    wait_until(lambda: bool(box.waiting()))
     chain.include([data for _, data in box.waiting()])
     command.join(30)
     assert (statuses, answer(capsys)["height"]) == ([0], chain.position.height - 1)
@@ -123,13 +122,11 @@ def test_a_transaction_whose_nonce_was_taken_is_signed_anew(
         target=lambda: statuses.append(main(["tx", "transfer", OTHER, "5", "--home", home, "--json"]))
     )
     command.start()
-    while not box.waiting():
-        time.sleep(0.01)
+    wait_until(lambda: bool(box.waiting()))
     ((first, _),) = box.waiting()
     chain.block(Transfer(bytes.fromhex(OTHER), 1))  # type: ignore[arg-type]
     box.refuse(first, "nonce: 0, the account's next one is 1")
-    while not box.waiting():
-        time.sleep(0.01)
+    wait_until(lambda: bool(box.waiting()))
     chain.include([data for _, data in box.waiting()])
     command.join(30)
     assert statuses == [0]

@@ -38,7 +38,7 @@ def opener(kind: str) -> Opener:
     return open_one
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     """Wait for something that must happen; failing to happen is the failure of the test."""
     with trio.fail_after(timeout_s):
         while not condition():

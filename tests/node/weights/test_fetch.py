@@ -29,6 +29,7 @@ from node.weights.transfer import Progress
 from node.weights.tree import PROFILE, Layout
 from pdfedchain.codec import decode, encode
 from pdfedchain.ids import Cid, cid_text, parse_cid
+from tests.node.host.hosts import until
 
 SMALL = Layout(chunk_size_bytes=64, links_max=8)
 MANY = 10**9
@@ -258,7 +259,7 @@ async def silent(stream: Stream) -> None:
 async def test_a_peer_that_stalls_is_left_and_another_takes_over(tmp_path: Path) -> None:
     async with open_net(tmp_path) as net:
         peers = [await net.peer(silent), await net.peer()]
-        report = await fetch(net.host, net.store, net.cid, peers, size_bytes_max=MANY, stall_timeout_s=1.0)
+        report = await fetch(net.host, net.store, net.cid, peers, size_bytes_max=MANY, stall_timeout_s=5.0)
         assert [(fault.peer_id, fault.kind) for fault in report.faults] == [(peers[0], PeerFaultKind.STALLED)]
         assert net.store.verify(net.cid) == ()
 
@@ -285,7 +286,7 @@ async def test_a_link_that_goes_dead_in_the_middle_is_left(tmp_path: Path) -> No
         for cid in stored(tmp_path / "origin"):
             if cid[1] == Codec.DAG_PB:  # so that only chunks are wanted, and both peers are asked for some
                 net.store.put_block(net.origin.get_block(cid))
-        report = await fetch(net.host, net.store, net.cid, [first, second], size_bytes_max=MANY, stall_timeout_s=2.0)
+        report = await fetch(net.host, net.store, net.cid, [first, second], size_bytes_max=MANY, stall_timeout_s=5.0)
         assert [(fault.peer_id, fault.kind) for fault in report.faults] == [(first, PeerFaultKind.STALLED)]
         assert set(report.by_peer) == {first, second}
         assert net.store.verify(net.cid) == ()
@@ -442,8 +443,7 @@ async def test_a_server_counts_what_it_does(tmp_path: Path) -> None:
         assert (server.served.blocks, server.served.size_bytes) == (report.fetched_blocks, report.fetched_bytes)
         assert (server.served.absent, server.served.refused, server.served.streams) == (1, 0, 1)
         await stream.aclose()
-        while server.served.streams:
-            await trio.sleep(0.01)
+        await until(lambda: server.served.streams == 0)
 
 
 @pytest.mark.parametrize("request_", [b"", b"garbage", encode(Answer(Block.of(Codec.RAW, b"").cid, here=False))])
@@ -459,8 +459,7 @@ async def test_who_sends_no_request_is_reset_and_reported(tmp_path: Path, reques
         await stream.send_frame(request_)
         with pytest.raises(StreamClosed):
             await stream.receive_frame(ANSWER_SIZE_BYTES_MAX)
-        while not reported:
-            await trio.sleep(0.01)
+        await until(lambda: bool(reported))
         assert reported == [peer]
 
 
@@ -480,15 +479,13 @@ async def test_an_idle_stream_and_one_whose_peer_reads_nothing_are_closed(tmp_pa
         large = WeightsStore(tmp_path / "large")
         block = Block.of(Codec.RAW, bytes(1_048_576))
         large.put_block(block)
-        server = WeightsServer(large, idle_timeout_s=0.3)
+        server = WeightsServer(large, idle_timeout_s=2.0)
         peer = await net.peer(server.handle)
         idle = await net.host.open_stream(peer, PROTOCOL)
         deaf = await net.host.open_stream(peer, PROTOCOL)
         await deaf.send_frame(encode(Want((block.cid,))))
-        while server.served.streams == 0:
-            await trio.sleep(0.01)
-        while server.served.streams:
-            await trio.sleep(0.01)
+        await until(lambda: server.served.streams > 0)
+        await until(lambda: server.served.streams == 0)
         for stream in (idle, deaf):
             with pytest.raises(StreamClosed):
                 await stream.receive_frame(ANSWER_SIZE_BYTES_MAX)
