@@ -9,9 +9,9 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from node.cli.commands import (
     COMMANDS,
@@ -19,10 +19,18 @@ from node.cli.commands import (
     EXIT_INTERRUPTED,
     EXIT_SUCCESS,
     EXIT_USAGE,
+    Command,
 )
 from node.cli.output import Output
 
 __all__ = ["main"]
+
+#: Modules that each extra brings.
+_EXTRAS: Final = {
+    "node": {"trio", "libp2p", "multiaddr", "rich", "tomli_w"},
+    "diffusion": {"torch", "diffusers", "safetensors", "numpy", "PIL", "sklearn", "scipy"},
+    "paper": {"transformers"},
+}
 
 
 class _WrongUsage(Exception):
@@ -84,6 +92,8 @@ def _run(words: list[str], output: Output) -> int:
         description="Decentralized federated learning of diffusion models (PDFed): nodes, chain, scores, audit.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    for option in ("--json", "--debug"):  # also understood before the command; `main` looks for them anywhere
+        parser.add_argument(option, action="store_true", dest="before" + option, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     run = None
     for name, command in COMMANDS.items():
@@ -91,14 +101,34 @@ def _run(words: list[str], output: Output) -> int:
         sub.add_argument("--json", action="store_true", help="print one JSON object as the last line of output")
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
         if name == chosen:
-            module = command.load()
-            module.add_arguments(sub)
-            run = module.run
+            run = _load(command, sub, asked_for_help=bool({"-h", "--help"} & set(words)))
     arguments = parser.parse_args(words)
     if run is None:
         parser.print_help(sys.stderr)
         raise _WrongUsage("no command given", f"choose one of {', '.join(COMMANDS)}")
     return run(arguments, output)
+
+
+def _load(
+    command: Command, parser: argparse.ArgumentParser, *, asked_for_help: bool
+) -> Callable[[argparse.Namespace, Output], int]:
+    """The command's function, its options declared; help is given even where a part that it needs is missing."""
+    try:
+        module = command.load()
+    except ModuleNotFoundError as error:
+        if not asked_for_help:
+            raise
+        parser.epilog = f"Its own options are shown once it can run: {_how_to_install(error)}"
+        return lambda *_: EXIT_USAGE
+    module.add_arguments(parser)
+    return module.run
+
+
+def _how_to_install(error: ModuleNotFoundError) -> str:
+    """The extra that brings a missing module."""
+    top = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, modules in _EXTRAS.items() if top in modules), "all")
+    return f'pip install "pdfedchain[{extra}]"'
 
 
 def _status_of(error: BaseException, output: Output, *, debug: bool) -> int:
@@ -107,7 +137,10 @@ def _status_of(error: BaseException, output: Output, *, debug: bool) -> int:
 
     leaves = list(_leaves(error))
     if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
-        output.note("interrupted")
+        if output.as_json:
+            output.error("interrupted", "")
+        else:
+            output.note("interrupted")
         return EXIT_INTERRUPTED
     # Of several errors that happened at once, our own bugs say most, then what the user can mend.
     leaf = min(leaves, key=_rank)
@@ -115,7 +148,7 @@ def _status_of(error: BaseException, output: Output, *, debug: bool) -> int:
     if isinstance(leaf, PdfedError):
         message, hint = str(leaf), leaf.hint
     elif isinstance(leaf, ModuleNotFoundError):
-        message, hint = f"the part {leaf.name!r} is not installed", 'pip install "pdfedchain[all]"'
+        message, hint = f"the part {leaf.name!r} is not installed", _how_to_install(leaf)
     elif isinstance(leaf, OSError):
         where = f"{leaf.filename}: " if leaf.filename else ""
         message = f"{where}{leaf.strerror or leaf}"

@@ -33,8 +33,8 @@ class ExtraMissing(UsageError):
         extra: name of the extra that brings it.
     """
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f'{what} needs an optional part: pip install "pdfedchain[{extra}]"')
+    def __init__(self, what: str, extra: str, *, hint: str = "") -> None:
+        super().__init__(f'{what} needs an optional part: pip install "pdfedchain[{extra}]"', hint=hint)
         self.extra = extra
 
 

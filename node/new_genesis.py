@@ -198,6 +198,8 @@ def _members(plan: GenesisPlan) -> list[tuple[Card, Home | None]]:
 
 
 def _check_targets(plan: GenesisPlan) -> None:
+    if plan.out.exists() and not plan.out.is_dir():
+        raise UsageError(f"{plan.out} is not a folder", hint="--out names the folder that genesis.json is written into")
     if (plan.out / "genesis.json").exists():
         raise UsageError(f"{plan.out / 'genesis.json'} exists", hint="a genesis is never written over; choose --out")
     for home in plan.homes:

@@ -67,8 +67,11 @@ class Outbox:
         """What lies there, by name; files that are no transactions of that name are left alone."""
         found = []
         for file in sorted(self.path.glob("*.tx"))[:_FILES_MAX]:
-            with file.open("rb") as stream:
-                data = stream.read(TRANSACTION_SIZE_BYTES_MAX + 1)
+            try:
+                with file.open("rb") as stream:
+                    data = stream.read(TRANSACTION_SIZE_BYTES_MAX + 1)
+            except FileNotFoundError:  # the node has sent it meanwhile
+                continue
             name = transaction_hash(data)
             if file == self._file(name):
                 found.append((name, data))

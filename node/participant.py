@@ -27,7 +27,7 @@ from node.submitter import Submitter
 from node.workers import Worker
 from pdfedchain.codec import decode, encode
 from pdfedchain.crypto import hash_of
-from pdfedchain.errors import InputError, InvalidTransaction, PdfedError
+from pdfedchain.errors import DecodeError, InputError, InvalidTransaction, PdfedError
 from pdfedchain.ids import Hash, cid_text
 from pdfedchain.types.ballot import BallotKind
 from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
@@ -240,7 +240,13 @@ class Participant:
     def _read_pending(self) -> SubmitCheckpoint | None:
         if not self._pending_file.exists():
             return None
-        return decode(SubmitCheckpoint, self._pending_file.read_bytes(), size_bytes_max=_PENDING_SIZE_BYTES_MAX)
+        try:
+            return decode(SubmitCheckpoint, self._pending_file.read_bytes(), size_bytes_max=_PENDING_SIZE_BYTES_MAX)
+        except DecodeError as error:
+            # One training is lost; kept, the file would end every attempt to train.
+            log.warning("%s is damaged and removed: %s", self._pending_file, error)
+            self._pending_file.unlink()
+            return None
 
     def _write_pending(self, pending: SubmitCheckpoint) -> None:
         temporary = self._pending_file.with_suffix(".tmp")

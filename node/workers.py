@@ -70,17 +70,18 @@ _LOG_TAIL_SIZE_BYTES: Final = 4_096
 _STOP_TIMEOUT_S: Final = 2.0
 
 
-def require_diffusion(what: str) -> None:
+def require_diffusion(what: str, *, otherwise: str = "") -> None:
     """Refuse early what needs torch where there is none; imports nothing.
 
     Args:
         what: subject of the sentence, for example ``"scoring"``.
+        otherwise: what can be done without.
 
     Raises:
         ExtraMissing: it is not installed.
     """
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("diffusers") is None:
-        raise ExtraMissing(what, "diffusion")
+        raise ExtraMissing(what, "diffusion", hint=otherwise)
 
 
 class Worker:

@@ -117,7 +117,7 @@ def _read(folder: Path) -> dict[str, NDArray[Any]]:
     try:
         return read_tensors(path, size_bytes_max=_SIZE_BYTES_MAX)
     except FileNotFoundError:
-        raise DatasetError(f"{path} does not exist", hint="Name a folder that 'pdfed init' has prepared.") from None
+        raise DatasetError(f"{path} does not exist", hint="Name a folder that `pdfed genesis` has prepared.") from None
     except (OSError, TensorFileError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     home = home_of(arguments)
     newest = _newest(arguments.scores)
     if newest != 0:
-        require_diffusion("recomputing scores (or --scores none)")
+        require_diffusion("recomputing scores", otherwise="`--scores none` audits the chain alone")
     audit = Audit()
     with ExitStack() as stack:
         reader = _chain(home, audit, output, stack)

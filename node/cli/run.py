@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     config = home.config()
     home.genesis()
     if config.node.roles != (NodeRole.OBSERVER,):
-        require_diffusion(f"a node that is {' and '.join(role.value for role in config.node.roles)}")
+        roles = " and ".join(role.value for role in config.node.roles)
+        require_diffusion(f"a node that is {roles}", otherwise='roles = ["observer"] in config.toml needs none')
     logging.basicConfig(
         stream=sys.stderr,
         level=arguments.log_level.upper(),

@@ -68,7 +68,9 @@ def make_homes(plan: TestnetPlan, make_genesis: Callable[[GenesisPlan], GenesisF
         PdfedError: the genesis cannot be made; no home stays.
     """
     directory = plan.directory
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"{directory} is not a folder", hint="--dir names a folder, new or empty")
+    if directory.exists() and any(directory.iterdir()):
         raise UsageError(
             f"{directory} is not empty", hint="`--resume` continues what is there; else choose another --dir"
         )

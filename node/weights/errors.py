@@ -113,7 +113,10 @@ class BlockMissing(NotFound):
     """
 
     def __init__(self, cid: Cid) -> None:
-        super().__init__(f"block {cid_text(cid)} is not stored here", hint="Fetch the weights first.")
+        super().__init__(
+            f"block {cid_text(cid)} is not stored here",
+            hint="`pdfed weights fetch CID --from ADDRESS` fetches weights from a node that has them",
+        )
         self.cid = cid
 
 

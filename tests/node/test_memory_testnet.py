@@ -1,8 +1,10 @@
 """The whole protocol between nodes in one process: train, hold, score, settle, vote."""
 
 from pathlib import Path
+from typing import Any
 
 from node.core import Node
+from node.participant import Participant
 from node.reader import ChainReader
 from pdfedchain.ids import Address
 from pdfedchain.state.events import BondSettled, CheckpointSubmitted, ScoringStarted, ledger_event
@@ -33,6 +35,20 @@ async def test_checkpoints_are_trained_held_scored_settled_and_trained_further(t
             assert checkpoint.report == report_of(checkpoint.weights_digest, checkpoint.seed, 100)
         lowest = min(node.head.height for node in testnet.nodes)
         assert len({node.parts.store.final_block(lowest).block.hash for node in testnet.nodes}) == 1
+
+
+class Damaged(Participant):
+    """Finds half a file where its last submission should be."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._pending_file.write_bytes(b"\x93torn")
+
+
+async def test_a_damaged_note_of_a_submission_costs_one_training(tmp_path: Path) -> None:
+    async with memory_testnet(tmp_path, trainers=1, participants={0: Damaged}) as testnet:
+        await testnet.wait(lambda node: len(settled(node)) >= 1)
+        assert {checkpoint.author for checkpoint in settled(testnet.nodes[0])} == {KEYS[0].address}
 
 
 async def test_private_ballots_are_sealed_then_opened_by_others_than_the_author(tmp_path: Path) -> None:

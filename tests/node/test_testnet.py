@@ -110,10 +110,13 @@ def test_a_failed_genesis_leaves_nothing_in_the_way(tmp_path: Path) -> None:
 
 def test_an_occupied_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
-    for directory in (tmp_path, tmp_path / "x"):
-        with pytest.raises(UsageError, match="is not empty") as caught:
+    for directory, message, hint in (
+        (tmp_path, "is not empty", "--resume"),
+        (tmp_path / "x", "is not a folder", "new or empty"),
+    ):
+        with pytest.raises(UsageError, match=message) as caught:
             make_homes(plan(directory, 1), lambda _: pytest.fail("no genesis is made"))
-        assert "--resume" in caught.value.hint
+        assert hint in caught.value.hint
 
 
 def test_resuming_finds_the_homes(homes: list[Home]) -> None:

@@ -253,6 +253,15 @@ def test_a_genesis_is_never_written_over(
     assert before == (tmp_path / "out" / "genesis.json").read_bytes()
 
 
+def test_a_file_is_no_folder_to_write_into(
+    tmp_path: Path, prepared: list[Prepare], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").touch()
+    genesis(tmp_path, homes(tmp_path, "authority"), status=2)
+    assert "is not a folder" in capsys.readouterr().err
+    assert prepared == []
+
+
 def test_a_failed_preparation_leaves_the_homes_as_they_were(
     tmp_path: Path, prepared: list[Prepare], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

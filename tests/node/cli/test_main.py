@@ -73,6 +73,8 @@ def test_with_json_a_wrong_command_line_is_an_object_too(capsys: pytest.CaptureF
     answer = json.loads(capsys.readouterr().out)
     assert {"error", "hint"} == set(answer)
     assert "--home" in answer["error"]
+    assert main(["--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"] == "no command given"
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,22 @@ def test_an_error_is_a_sentence_and_a_status(
     assert captured.err == ""
 
 
+@pytest.mark.parametrize(("part", "extra"), [("trio", "node"), ("torch.nn", "diffusion"), ("colour", "all")])
+def test_a_missing_part_is_named_with_its_extra_and_help_is_given_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: str, extra: str
+) -> None:
+    def load(_: Command) -> None:
+        raise ModuleNotFoundError(f"No module named {part!r}", name=part)
+
+    monkeypatch.setattr(Command, "load", load)
+    assert main(["run", "--home", "x"]) == 2
+    assert f'pip install "pdfedchain[{extra}]"' in capsys.readouterr().err
+    assert main(["run", "--help"]) == 0
+    help_text = capsys.readouterr().out
+    assert "usage: pdfed run" in help_text
+    assert f'"pdfedchain[{extra}]"' in help_text
+
+
 def test_debug_shows_the_traceback(raising: Raise, capsys: pytest.CaptureFixture[str]) -> None:
     raising(ValueError("3"))
     assert main(["keys", "--debug"]) == 3
@@ -128,6 +146,8 @@ def test_interrupted_is_130(raising: Raise, capsys: pytest.CaptureFixture[str], 
     raising(error)
     assert main(["keys"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+    assert main(["keys", "--json"]) == 130
+    assert json.loads(capsys.readouterr().out) == {"error": "interrupted", "hint": ""}
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
