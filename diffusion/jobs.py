@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffusion.aggregate import average_weights
+from diffusion.arithmetic import exact_arithmetic
 from diffusion.checkpoint import load_weights, tensor_specs, write_checkpoint, write_folder
 from diffusion.config import canonical_json, scheduler_config, unet_config
 from diffusion.data import load_dataset, split
@@ -116,6 +117,7 @@ def model_spec(*, image_size: int, channels: int, classes: int) -> ModelSpec:
     )
 
 
+@exact_arithmetic()
 def prepare(request: Prepare, report: Report = silent, *, plan: LearningPlan | None = None) -> Prepared:
     """Make the reference set, the private shards and the scorer of a new task, and calibrate its ceilings.
 
@@ -191,6 +193,7 @@ def train_checkpoint(request: Train, report: Report = silent) -> Trained:
     )
 
 
+@exact_arithmetic()
 def score(request: Score, report: Report = silent) -> Scored:
     """The consensus score of a checkpoint.
 
@@ -223,6 +226,7 @@ def score(request: Score, report: Report = silent) -> Scored:
     )
 
 
+@exact_arithmetic()
 def evaluate(request: Evaluate, report: Report = silent) -> Evaluated:
     """The same components on private images: even indices are the training part, odd ones the test part.
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from diffusion.data.listing import ImageFolder, digest_files, read_images
 from diffusion.errors import CheckpointRefused, DatasetError
 from diffusion.progress import Report, silent
-from diffusion.sampler import to_unit
 from diffusion.score.feature_store import FeatureStore
 from diffusion.score.fingerprint import FINGERPRINT_SIZE, MAP_CHANNELS, describe
 from diffusion.score.scorer import Scorer
+from diffusion.score.verifier import judge_pairs, regions_of
 from diffusion.tensorfile import DTYPE_NAMES
 
 __all__ = ["FolderFeatures", "describe_folder", "pair_similarities", "scorer_digest"]
@@ -132,32 +132,21 @@ def pair_similarities(
     """
     if len(pairs) == 0:
         return np.zeros(0)
-    regions, which = [], []
+    regions, places = [], []
     for column, folder in enumerate((first, second)):
         unique, inverse = np.unique(pairs[:, column], return_inverse=True)
         regions.append(_regions(scorer, folder, unique, report))
-        which.append(torch.from_numpy(inverse))
-    parts = []
-    device = next(scorer.verifier.parameters()).device
-    with torch.inference_mode():
-        for start in range(0, len(pairs), _BATCH):
-            picked = [
-                some[order[start : start + _BATCH]].to(device) for some, order in zip(regions, which, strict=True)
-            ]
-            parts.append(torch.sigmoid(scorer.verifier(*picked)).double().cpu())
-            report("verify pairs", min(start + _BATCH, len(pairs)), len(pairs), 0.0)
-    return np.asarray(torch.cat(parts).numpy(), dtype=np.float64)
+        places.append(inverse.astype(np.int64))
+    report("verify pairs", 0, len(pairs), 0.0)
+    return judge_pairs(scorer.verifier, regions[0], regions[1], np.stack(places, axis=1), batch_size=_BATCH)
 
 
 def _regions(scorer: Scorer, folder: ImageFolder, indices: NDArray[np.int64], report: Report) -> torch.Tensor:
     """Regions (N, 55, C) of the chosen images, on the CPU."""
-    weight = next(scorer.fingerprinter.parameters())
     parts = []
     done = 0
-    with torch.inference_mode():
-        for images in read_images(folder, indices, channels=scorer.channels, side=scorer.image_size, batch_size=_BATCH):
-            maps = scorer.fingerprinter(to_unit(images, weight.dtype).to(weight.device))[0]
-            parts.append(scorer.verifier.regions(maps).cpu())
-            done += len(images)
-            report("regions", done, len(indices), 0.0)
+    for images in read_images(folder, indices, channels=scorer.channels, side=scorer.image_size, batch_size=_BATCH):
+        parts.append(regions_of(scorer.fingerprinter, scorer.verifier, images, batch_size=_BATCH).cpu())
+        done += len(images)
+        report("regions", done, len(indices), 0.0)
     return torch.cat(parts)

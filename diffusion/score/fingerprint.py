@@ -1,9 +1,10 @@
 """The fingerprinter: a small residual network that tells an image from all others.
 
 The paper trains a ResNet-50 contrastively; this is the same idea at the size of the images it is for (8 to 64
-pixels). It keeps an 8 x 8 map to the end: `describe` returns that map for the verifier, the pooled map for the
-Frechet distance (its length kept: of unit-length features the distance is negligible beside the novelty term), and
-the unit-length fingerprint for retrieval.
+pixels). It keeps an 8 x 8 map to the end, for the verifier. `describe` returns the pooled map for the Frechet distance
+(its length kept: of unit-length features the distance is negligible beside the novelty term), and the unit-length
+fingerprint for retrieval. Maps are twenty times larger and needed of few images, so they are computed again for those
+(`diffusion.score.verifier.regions_of`).
 """
 
 from __future__ import annotations
@@ -86,9 +87,8 @@ def contrastive_loss(fingerprints: Tensor, augmented: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Described:
-    """Of N images: ``maps`` (N, 64, 8, 8), ``features`` (N, 64), ``fingerprints`` (N, 128), in one precision."""
+    """Of N images: ``features`` (N, 64) and ``fingerprints`` (N, 128)."""
 
-    maps: Tensor
     features: NDArray[np.float64]
     fingerprints: NDArray[np.float64]
 
@@ -102,13 +102,15 @@ def describe(
         CheckpointRefused: a feature is not finite (`UnscorableReason.DIVERGED`).
     """
     weight = next(model.parameters())
-    parts = []
+    # filled in place: small arrays left between the large ones of each batch would keep the memory of all of them
+    features = np.empty((len(images), MAP_CHANNELS))
+    fingerprints = np.empty((len(images), FINGERPRINT_SIZE))
     with torch.inference_mode():
         for first in range(0, len(images), batch_size):
-            batch = to_unit(images[first : first + batch_size], weight.dtype).to(weight.device)
-            parts.append(model(batch))
-            report("describe", min(first + batch_size, len(images)), len(images), 0.0)
-    maps, features, fingerprints = (torch.cat([part[index] for part in parts]) for index in range(3))
-    if not bool(torch.isfinite(features).all() and torch.isfinite(fingerprints).all()):
+            rows = slice(first, min(first + batch_size, len(images)))
+            _, pooled, unit = model(to_unit(images[rows], weight.dtype).to(weight.device))
+            features[rows], fingerprints[rows] = pooled.double().cpu().numpy(), unit.double().cpu().numpy()
+            report("describe", rows.stop, len(images), 0.0)
+    if not (np.isfinite(features).all() and np.isfinite(fingerprints).all()):
         raise CheckpointRefused(UnscorableReason.DIVERGED, "a feature of a generated image is not finite")
-    return Described(maps, features.double().cpu().numpy(), fingerprints.double().cpu().numpy())
+    return Described(features, fingerprints)

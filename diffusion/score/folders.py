@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion.arithmetic import exact_arithmetic
 from diffusion.data.listing import ImageFolder, check_classes, list_images, shape_of
 from diffusion.data.partition import permutation
 from diffusion.errors import DatasetError
@@ -116,6 +117,7 @@ class FolderScore:
         return plain | {"remarks": list(self.remarks)}
 
 
+@exact_arithmetic()
 def score_folders(
     generated: Path | str,
     train: Path | str,

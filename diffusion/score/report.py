@@ -53,12 +53,13 @@ class DescribedReference:
     """A reference set as the scorer sees it, to be compared with any number of sets of images.
 
     Attributes:
-        novelty: the training part, then the test part; ``labels`` in the same order.
+        novelty: the training part, then the test part; ``images`` (uint8) and ``labels`` in the same order.
         quality_features: scaled features of the test part.
         thresholds: T_c by class.
     """
 
     novelty: Described
+    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     quality_features: NDArray[np.float64]
     thresholds: NDArray[np.float64]
@@ -90,6 +91,7 @@ def describe_reference(
     novelty = describe(scorer.fingerprinter, both.images, report=report)
     return DescribedReference(
         novelty=novelty,
+        images=both.images,
         labels=both.labels,
         quality_features=novelty.features[len(reference.train) :] * scorer.feature_scale,
         thresholds=thresholds_by_class(
@@ -125,7 +127,7 @@ def score_images(
         pairs_max=scoring.pairs_max,
     )
     similarity = np.round(
-        similarities(scorer.verifier, generated.maps, reference.novelty.maps, pairs, batch_size=2 * batch_size),
+        similarities(scorer.fingerprinter, scorer.verifier, images, reference.images, pairs, batch_size=batch_size),
         DECIMALS,
     )
     confirmed = greedy_matching(pairs, similarity, threshold=scoring.match_threshold_micro / MICRO)

@@ -29,7 +29,7 @@ from diffusion.errors import DatasetError
 from diffusion.progress import Report, silent
 from diffusion.sampler import to_bytes, to_unit
 from diffusion.score.augment import augment
-from diffusion.score.fingerprint import Described, describe
+from diffusion.score.fingerprint import describe
 from diffusion.score.keeper import FileKeeper
 from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.nearest import nearest
@@ -147,28 +147,33 @@ def assess_scorer(scorer: Scorer, held_out: LabelledImages, train: LabelledImage
     """
     rng = generator_of(_SEED)
     own, theirs = (describe(scorer.fingerprinter, some.images) for some in (held_out, train))
+    real = held_out.images
     gallery = np.concatenate([own.fingerprints, theirs.fingerprints])
     count = len(held_out)
     same = np.arange(count)
-    figures = {"same_confirmed": _confirmed(scorer, own, own, same, same)}
+    figures = {"same_confirmed": _confirmed(scorer, real, real, same, same)}
     for strength in _STRENGTHS:
-        copies = describe(scorer.fingerprinter, to_bytes(augment(to_unit(held_out.images), rng, strength=strength)))
-        found = nearest(copies.fingerprints, gallery, count=1)[1][:, 0]
+        copies = to_bytes(augment(to_unit(real), rng, strength=strength))
+        found = nearest(describe(scorer.fingerprinter, copies).fingerprints, gallery, count=1)[1][:, 0]
         name = f"{strength:g}"
         figures[f"found_{name}"] = float((found == same).mean())
-        figures[f"copies_confirmed_{name}"] = _confirmed(scorer, copies, own, same, same)
+        figures[f"copies_confirmed_{name}"] = _confirmed(scorer, copies, real, same, same)
     closest = nearest(own.fingerprints, theirs.fingerprints, count=1)[1][:, 0]
-    figures["nearest_confirmed"] = _confirmed(scorer, own, theirs, same, closest)
+    figures["nearest_confirmed"] = _confirmed(scorer, real, train.images, same, closest)
     anywhere = torch.randint(len(train), (count,), generator=rng).numpy()
-    figures["random_confirmed"] = _confirmed(scorer, own, theirs, same, anywhere)
+    figures["random_confirmed"] = _confirmed(scorer, real, train.images, same, anywhere)
     return figures
 
 
 def _confirmed(
-    scorer: Scorer, first: Described, second: Described, which: NDArray[np.int64], other: NDArray[np.int64]
+    scorer: Scorer,
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
+    which: NDArray[np.int64],
+    other: NDArray[np.int64],
 ) -> float:
-    pairs = np.stack([which, other], axis=1)
-    return float((similarities(scorer.verifier, first.maps, second.maps, pairs) >= _MATCH).mean())
+    pairs = np.stack([which, other], axis=1).astype(np.int64)
+    return float((similarities(scorer.fingerprinter, scorer.verifier, first, second, pairs) >= _MATCH).mean())
 
 
 def _readme(card: Mapping[str, Any]) -> str:

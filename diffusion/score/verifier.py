@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffusion.score.fingerprint import MAP_CHANNELS, MAP_SIZE
+from diffusion.sampler import to_unit
+from diffusion.score.fingerprint import MAP_CHANNELS, MAP_SIZE, Fingerprinter
 
-__all__ = ["REGIONS", "Verifier", "similarities", "window_matrix"]
+__all__ = ["REGIONS", "Verifier", "judge_pairs", "regions_of", "similarities", "window_matrix"]
 
 _SCALES: Final = 5
 #: Windows per image: 1 + 4 + 9 + 16 + 25.
@@ -79,34 +80,51 @@ class Verifier(nn.Module):
         return (forward + backward).squeeze(1)
 
 
+def regions_of(
+    fingerprinter: Fingerprinter, model: Verifier, images: NDArray[np.uint8], *, batch_size: int = 64
+) -> Tensor:
+    """The windows of uint8 images (N, C, S, S); their maps exist a batch at a time only."""
+    weight = next(fingerprinter.parameters())
+    with torch.inference_mode():
+        parts = [
+            model.regions(fingerprinter(to_unit(images[start : start + batch_size], weight.dtype).to(weight.device))[0])
+            for start in range(0, len(images), batch_size)
+        ]
+    return torch.cat(parts)
+
+
+def judge_pairs(
+    model: Verifier, first: Tensor, second: Tensor, pairs: NDArray[np.int64], *, batch_size: int = 128
+) -> NDArray[np.float64]:
+    """s in [0, 1] of each pair; ``pairs`` (P, 2), P > 0, indexes the windows of both sides. Unrounded."""
+    parts = []
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        for start in range(0, len(pairs), batch_size):
+            which = torch.from_numpy(pairs[start : start + batch_size])
+            sides = (some[which[:, k].to(some.device)].to(device) for k, some in enumerate((first, second)))
+            parts.append(torch.sigmoid(model(*sides)).double().cpu())
+    return np.asarray(torch.cat(parts).numpy(), dtype=np.float64)
+
+
 def similarities(
+    fingerprinter: Fingerprinter,
     model: Verifier,
-    maps_first: Tensor,
-    maps_second: Tensor,
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
     pairs: NDArray[np.int64],
     *,
-    batch_size: int = 128,
+    batch_size: int = 64,
 ) -> NDArray[np.float64]:
-    """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second maps. Unrounded."""
+    """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second images. Unrounded.
+
+    Of each image in a pair the windows are computed once, however many pairs it is in: some kilobytes.
+    """
     if len(pairs) == 0:
         return np.zeros(0)
-    parts = []
-    with torch.inference_mode():
-        device = maps_first.device
-        # regions are computed once per image, however many pairs it is in
-        first, which_first = _unique(pairs[:, 0], device)
-        second, which_second = _unique(pairs[:, 1], device)
-        regions_first = model.regions(maps_first[first])
-        regions_second = model.regions(maps_second[second])
-        for start in range(0, len(pairs), batch_size):
-            end = start + batch_size
-            logits = model(regions_first[which_first[start:end]], regions_second[which_second[start:end]])
-            parts.append(torch.sigmoid(logits))
-    result: NDArray[np.float64] = torch.cat(parts).double().cpu().numpy()
-    return result
-
-
-def _unique(indices: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-    """The different indices, and for each index its position among them."""
-    unique, inverse = np.unique(indices, return_inverse=True)
-    return torch.from_numpy(unique).to(device), torch.from_numpy(inverse).to(device)
+    sides, places = [], []
+    for column, images in enumerate((first, second)):
+        unique, inverse = np.unique(pairs[:, column], return_inverse=True)
+        sides.append(regions_of(fingerprinter, model, images[unique], batch_size=batch_size))
+        places.append(inverse.astype(np.int64))
+    return judge_pairs(model, sides[0], sides[1], np.stack(places, axis=1), batch_size=2 * batch_size)

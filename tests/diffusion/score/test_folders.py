@@ -34,6 +34,7 @@ def test_float64_gives_the_figures_of_the_consensus_score(sets: Sets, task: Tiny
     novelty = describe(scorer.fingerprinter, sets.train.images)
     reference = DescribedReference(
         novelty,
+        sets.train.images,
         sets.train.labels,
         describe(scorer.fingerprinter, sets.test.images).features * scorer.feature_scale,
         thresholds_by_class(novelty.fingerprints, sets.train.labels, classes=CLASSES, deviations=0.5),

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusion.errors import CheckpointRefused
+from diffusion.sampler import to_unit
 from diffusion.score.augment import augment
 from diffusion.score.fingerprint import Fingerprinter, contrastive_loss, describe
-from diffusion.score.verifier import REGIONS, Verifier, similarities, window_matrix
+from diffusion.score.verifier import REGIONS, Verifier, judge_pairs, similarities, window_matrix
 from pdfedchain.types.score import UnscorableReason
 from tests.diffusion.score.integer_weights import integer_scorer
 
@@ -17,11 +18,16 @@ SCORER = integer_scorer()
 PIXELS = np.random.default_rng(5).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
 
 
+def compare(pairs: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
+    return similarities(SCORER.fingerprinter, SCORER.verifier, PIXELS, PIXELS, pairs, batch_size=batch_size)
+
+
 @pytest.mark.parametrize(("image_size", "channels"), [(8, 1), (16, 3), (32, 1), (64, 3)])
 def test_every_image_size_ends_in_the_same_shapes(image_size: int, channels: int) -> None:
     images = np.zeros((2, channels, image_size, image_size), np.uint8)
-    described = describe(Fingerprinter(image_size=image_size, channels=channels), images)
-    assert described.maps.shape == (2, 64, 8, 8)
+    model = Fingerprinter(image_size=image_size, channels=channels)
+    described = describe(model, images)
+    assert model(to_unit(images))[0].shape == (2, 64, 8, 8)
     assert described.features.shape == (2, 64)
     assert described.fingerprints.shape == (2, 128)
     np.testing.assert_allclose(np.linalg.norm(described.fingerprints, axis=1), 1, atol=1e-6)
@@ -61,28 +67,26 @@ def test_there_are_55_windows_that_cover_the_map_and_average() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), min_size=1, max_size=20))
 def test_the_verifier_is_symmetric_and_in_range(chosen: list[tuple[int, int]]) -> None:
-    maps = describe(SCORER.fingerprinter, PIXELS).maps
     pairs = np.array(chosen, dtype=np.int64)
-    forward = similarities(SCORER.verifier, maps, maps, pairs)
-    backward = similarities(SCORER.verifier, maps, maps, pairs[:, ::-1])
+    forward = compare(pairs)
+    backward = compare(pairs[:, ::-1])
     np.testing.assert_allclose(forward, backward, atol=1e-12)
     assert ((forward >= 0) & (forward <= 1)).all()
 
 
 def test_similarities_do_not_depend_on_batches_or_company() -> None:
-    maps = describe(SCORER.fingerprinter, PIXELS).maps
     pairs = np.stack([np.arange(40), np.arange(40)[::-1]], axis=1)
-    together = similarities(SCORER.verifier, maps, maps, pairs)
-    np.testing.assert_allclose(together, similarities(SCORER.verifier, maps, maps, pairs, batch_size=7), atol=1e-12)
-    alone = [similarities(SCORER.verifier, maps, maps, pairs[k : k + 1])[0] for k in range(40)]
+    together = compare(pairs)
+    np.testing.assert_allclose(together, compare(pairs, batch_size=7), atol=1e-12)
+    alone = [compare(pairs[k : k + 1])[0] for k in range(40)]
     np.testing.assert_allclose(together, alone, atol=1e-12)
-    assert similarities(SCORER.verifier, maps, maps, pairs[:0]).shape == (0,)
+    assert compare(pairs[:0]).shape == (0,)
 
 
 def test_flat_maps_have_finite_similarities() -> None:
     verifier = Verifier().eval()
-    maps = torch.zeros(2, 64, 8, 8)
-    assert np.isfinite(similarities(verifier, maps, maps, np.array([[0, 1]]))).all()
+    regions = verifier.regions(torch.zeros(2, 64, 8, 8))
+    assert np.isfinite(judge_pairs(verifier, regions, regions, np.array([[0, 1]]))).all()
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 16), (3, 32), (1, 64)])

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusion.score.retrieval import close_pairs, distances, greedy_matching, thresholds_by_class
@@ -96,3 +98,53 @@ def test_matching_does_not_depend_on_the_order_of_pairs(data: st.DataObject) -> 
     assert straight == mixed
     assert len({first for first, _ in straight}) == len(straight)
     assert len({second for _, second in straight}) == len(straight)
+
+
+def plain_close_pairs(
+    generated: np.ndarray, training: np.ndarray, labels: np.ndarray, thresholds: np.ndarray, neighbours: int, most: int
+) -> list[tuple[int, int]]:
+    """The rule as a sentence: sort everything, look at the nearest, keep what is close, closest first."""
+    between = distances(generated, training)
+    found = []
+    for g, row in enumerate(between):
+        nearest = sorted(range(len(row)), key=lambda t, row=row: (row[t], t))[:neighbours]
+        found += [(row[t], g, t) for t in nearest if row[t] <= thresholds[labels[t]]]
+    return [(g, t) for _, g, t in sorted(found)[:most]]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(1, 8), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_the_search_in_chunks_is_the_rule_with_many_ties(n: int, m: int, neighbours: int, most: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    generated, training = (rng.integers(0, 4, (count, 2)).astype(float) for count in (n, m))
+    labels, thresholds = rng.integers(0, 3, m), rng.integers(0, 4, 3).astype(float)
+    expected = plain_close_pairs(generated, training, labels, thresholds, neighbours, most)
+    for chunk in (1, 3 * m, 2**22):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("diffusion.score.retrieval._CHUNK_ELEMENTS", chunk)
+            actual = close_pairs(generated, training, labels, thresholds, neighbours=neighbours, pairs_max=most)
+            by_class = thresholds_by_class(training, labels, classes=3, deviations=0.5)
+        assert list(map(tuple, actual.tolist())) == expected
+        assert by_class.tolist() == thresholds_by_class(training, labels, classes=3, deviations=0.5).tolist()
+
+
+def test_of_several_at_the_distance_of_the_last_neighbour_the_first_is_taken() -> None:
+    training = np.array([[1.0], [-1.0], [1.0], [0.0]])
+    found = close_pairs(np.zeros((1, 1)), training, np.zeros(4, int), np.ones(1), neighbours=3, pairs_max=9)
+    assert found.tolist() == [[0, 3], [0, 0], [0, 1]]
+
+
+def test_memory_does_not_grow_with_the_product_of_both_sets() -> None:
+    """Three thousand by three thousand distances are 72 MB; a chunk of them is held."""
+    points = np.random.default_rng(1).random((3_000, 4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffusion.score.retrieval._CHUNK_ELEMENTS", 2**16)
+        tracemalloc.start()
+        try:
+            found = close_pairs(points, points, np.zeros(3_000, int), np.ones(1), neighbours=5, pairs_max=100)
+            thresholds_by_class(points, np.zeros(3_000, int), classes=1, deviations=0.5)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert len(found) == 100
+    assert peak < 12_000_000
