@@ -158,7 +158,7 @@ class Engine:
         held = self._proposals.get(proposal.round)
         if held is None:
             return proposal.round >= self.state.round
-        return held.proposal != proposal and proposal.round not in self._accused_rounds
+        return _contradict(held.proposal, proposal) and proposal.round not in self._accused_rounds
 
     def wants_block(self, block: Hash) -> bool:
         """Whether a quorum voted for a block that is not here."""
@@ -167,6 +167,10 @@ class Engine:
     def wanted(self) -> Hash | None:
         """A block that `wants_block`, the newest."""
         return next((value.block for value in self._backed() if value.block not in self._blocks), None)
+
+    def holds_block(self, block: Hash) -> bool:
+        """Whether a block is kept, as it is unless it came with a second proposal for a round."""
+        return block in self._blocks
 
     def forget_blocks(self) -> set[Hash]:
         """Drop blocks of rounds long gone by that no quorum voted for. Should one win after all, it is wanted again."""
@@ -219,7 +223,7 @@ class Engine:
         if held is None:
             fits = _fits(proposal, given.header_round) and given.block_valid
             self._proposals[proposal.round] = _Held(proposal, fits)
-        elif held.proposal != proposal and proposal.round not in self._accused_rounds:
+        elif _contradict(held.proposal, proposal) and proposal.round not in self._accused_rounds:
             self._accused_rounds.add(proposal.round)
             effects.append(Evidence(proposal.proposer, held.proposal, proposal))
         return effects
@@ -370,3 +374,8 @@ def _fits(proposal: Proposal, header_round: int) -> bool:
     if proposal.valid_round == NO_ROUND:
         return header_round == proposal.round
     return header_round <= proposal.valid_round < proposal.round
+
+
+def _contradict(first: Proposal, second: Proposal) -> bool:
+    # One statement signed twice, with two signatures, is no contradiction.
+    return (first.block, first.valid_round) != (second.block, second.valid_round)

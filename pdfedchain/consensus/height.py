@@ -178,6 +178,8 @@ class HeightRun:
             self._pen.append(entry)
         effects: list[Effect] = []
         self._run(self._inputs(entry, effects), effects)
+        if isinstance(entry, ProposalMessage) and not self.engine.holds_block(entry.proposal.block):
+            self._known.pop(entry.proposal.block, None)
         if self._live and self.decision is None:
             effects += self._answer()
         if self.decision is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pdfedchain.application import Judgement
@@ -17,7 +19,15 @@ from pdfedchain.consensus.effects import (
     ValueAt,
 )
 from pdfedchain.consensus.engine import PAST_ROUNDS_KEPT, timeout_ms
-from pdfedchain.consensus.inputs import Begin, CertificateReceived, Judged, TimeoutExpired, Timer, TimerKind
+from pdfedchain.consensus.inputs import (
+    Begin,
+    CertificateReceived,
+    Judged,
+    ProposalReceived,
+    TimeoutExpired,
+    Timer,
+    TimerKind,
+)
 from pdfedchain.consensus.round_machine import Step
 from pdfedchain.ids import Hash
 from pdfedchain.types.genesis import ChainParameters
@@ -400,3 +410,20 @@ def test_one_old_vote_for_nil_sent_in_every_round_hides_no_polka() -> None:
     core.give(CertificateReceived(certificate(PREVOTE, A, keys=KEYS[:3])))
     core.propose(A, round_=7, valid_round=0)
     assert core.cast[-1] == (7, PREVOTE, A)
+
+
+def test_one_proposal_with_two_signatures_is_no_evidence_and_two_proposals_are() -> None:
+    core = Core()
+    core.propose(A)
+    first = proposal(A)
+    twin = replace(first, signature=bytes(64))
+    assert not core.engine.wants_proposal(twin)
+    assert core.give(ProposalReceived(twin, 0, True)) == []
+    assert core.give(ProposalReceived(proposal(B), 0, True)) == [Evidence(first.proposer, first, proposal(B))]
+
+
+def test_two_valid_rounds_for_one_block_are_evidence() -> None:
+    core = locked_on_a()
+    fresh, again = proposal(A, round_=1), proposal(A, round_=1, valid_round=0)
+    core.give(ProposalReceived(again, 0, True))
+    assert of_type(core.give(ProposalReceived(fresh, 1, True)), Evidence) == [Evidence(fresh.proposer, again, fresh)]
