@@ -30,29 +30,56 @@ from pdfedchain.consensus.messages import (
 )
 from pdfedchain.consensus.ports import BlockStore
 from pdfedchain.errors import NotFound
+from pdfedchain.types.block import FinalBlock
 from pdfedchain.types.vote import Vote, VoteKind
 
-__all__ = ["ANSWER_INTERVAL_MS", "Answers", "answer_status", "status_of"]
+__all__ = ["ANSWER_INTERVAL_MS", "Answers", "status_of"]
 
 #: A neighbour's statuses are answered no more often than this: an answer may be a whole block.
 ANSWER_INTERVAL_MS: Final = 250
 
 
-class Answers:
-    """Remembers when each neighbour was answered."""
+class _LastBlock:
+    """Reads a block from the store once, however many neighbours lack it."""
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    def __init__(self, store: BlockStore) -> None:
+        self._store = store
+        self._read: FinalBlock | None = None
+
+    def at(self, height: int) -> FinalBlock | None:
+        """The final block of this height; ``None`` if the store does not have it."""
+        if self._read is None or self._read.block.header.height != height:
+            try:
+                self._read = self._store.final_block(height)
+            except NotFound:
+                return None
+        return self._read
+
+
+class Answers:
+    """Remembers which neighbours were answered just now."""
+
+    def __init__(self, clock: Callable[[], int], store: BlockStore) -> None:
         self._clock = clock
+        self._last = _LastBlock(store)
         self._answered_ms: dict[str, int] = {}
 
-    def to(self, peer: str, messages: Sequence[Message]) -> list[Effect]:
-        """Send these messages, or nothing if the last answer was just now."""
+    def to(self, peer: str, answer: Callable[[], Sequence[Message]]) -> list[Effect]:
+        """Send what ``answer`` makes, or nothing if the last answer was just now; then it is not even made."""
         now_ms = self._clock()
-        last_ms = self._answered_ms.get(peer)
-        if not messages or (last_ms is not None and 0 <= now_ms - last_ms < ANSWER_INTERVAL_MS):
+        self._answered_ms = {
+            other: at_ms for other, at_ms in self._answered_ms.items() if 0 <= now_ms - at_ms < ANSWER_INTERVAL_MS
+        }
+        if peer in self._answered_ms:
             return []
-        self._answered_ms[peer] = now_ms
+        messages = answer()
+        if messages:
+            self._answered_ms[peer] = now_ms
         return [SendTo(peer, message) for message in messages]
+
+    def to_status(self, peer: str, status: RoundStatus, run: HeightRun) -> list[Effect]:
+        """Answer a neighbour's status."""
+        return self.to(peer, lambda: _answer(status, run, self._last))
 
 
 def status_of(run: HeightRun) -> RoundStatus:
@@ -72,14 +99,13 @@ def status_of(run: HeightRun) -> RoundStatus:
     )
 
 
-def answer_status(status: RoundStatus, run: HeightRun, store: BlockStore) -> list[Message]:
+def _answer(status: RoundStatus, run: HeightRun, last: _LastBlock) -> list[Message]:
     """What to send to the neighbour whose status this is."""
     height, round_ = run.position.height, run.engine.state.round
     if status.height == height - 1 and status.height > 0:
-        try:
-            return [FinalBlockMessage(store.final_block(status.height))]
-        except NotFound:  # this node began from a snapshot after that block; another neighbour has it
-            return []
+        final = last.at(status.height)
+        # Without it, this node began from a snapshot after that block; another neighbour has it.
+        return [] if final is None else [FinalBlockMessage(final)]
     if status.height != height:
         return [status_of(run)] if status.height < height or status.height == height + 1 else []
     messages: list[Message] = _wanted(status, run)
@@ -115,10 +141,8 @@ def _of_this_round(status: RoundStatus, run: HeightRun) -> list[Message]:
 
 def _missing(status: RoundStatus, run: HeightRun) -> tuple[Vote, ...]:
     found: list[Vote] = []
+    turns = {member: turn for turn, member in enumerate(run.position.authorities.members)}
     for kind, bitmap in ((VoteKind.PREVOTE, status.prevotes), (VoteKind.PRECOMMIT, status.precommits)):
         bits = int.from_bytes(bitmap, "little")
-        for vote in run.engine.tally.votes(status.round, kind):
-            turn = run.position.authorities.members.index(vote.voter)
-            if not bits >> turn & 1:
-                found.append(vote)
+        found += [vote for vote in run.engine.tally.votes(status.round, kind) if not bits >> turns[vote.voter] & 1]
     return tuple(found)

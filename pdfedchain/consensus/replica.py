@@ -64,7 +64,7 @@ from pdfedchain.consensus.messages import (
 )
 from pdfedchain.consensus.pacing import pace
 from pdfedchain.consensus.ports import BlockStore, Log, Signer
-from pdfedchain.consensus.repair import Answers, answer_status, status_of
+from pdfedchain.consensus.repair import Answers, status_of
 from pdfedchain.consensus.rules import Rule
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import InputError, InvalidBlock, StateError, UnsupportedVersion
@@ -115,7 +115,7 @@ class Replica:
         self._store = store
         self._signature = signature
         self._inbox = Inbox()
-        self._answers = Answers(clock)
+        self._answers = Answers(clock, store)
         self._syncing = False
         self._stopped: UnsupportedVersion | None = None
         self._reason = False
@@ -268,7 +268,7 @@ class Replica:
             if height == self.height + 1:
                 self._inbox.put(peer, message)
             # In a round of our own the next repetition asks for what we lack; an idle height has none.
-            return () if self._run.engine.begun else tuple(self._answers.to(peer, [self.status()]))
+            return () if self._run.engine.begun else tuple(self._answers.to(peer, lambda: [self.status()]))
         match message:
             case ProposalMessage():
                 effects = self._on_proposal(message, peer)
@@ -311,7 +311,7 @@ class Replica:
     def _on_status(self, status: RoundStatus, peer: str) -> _Effects:
         if status.height > self.height + 1:
             return (BehindPeer(peer, status.height - 1),)
-        effects = self._answers.to(peer, answer_status(status, self._run, self._store))
+        effects = self._answers.to_status(peer, status, self._run)
         if status.height == self.height and status.begun and not self._run.engine.begun:
             self._reason = True
             return self._settled(effects + self._pace())
@@ -371,13 +371,16 @@ class Replica:
         return effects if self._syncing else effects + self._each(self._inbox.drain())
 
     def _each(self, messages: Sequence[tuple[str, Message]]) -> list[Effect]:
-        """Several messages. What one did must not be lost with the next one's fault, so faults become effects."""
+        """Several messages. A fault becomes an effect, lest what others did be lost, and ends that neighbour's turn."""
         effects: list[Effect] = []
+        at_fault: set[str] = set()
         for peer, message in messages:
-            try:
-                effects += self.on_message(message, peer)
-            except InputError as error:
-                effects.append(PeerFault(peer, str(error)))
+            if peer not in at_fault:
+                try:
+                    effects += self.on_message(message, peer)
+                except InputError as error:
+                    at_fault.add(peer)
+                    effects.append(PeerFault(peer, str(error)))
         return effects
 
     def _settled(self, effects: list[Effect]) -> _Effects:

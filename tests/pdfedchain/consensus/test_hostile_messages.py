@@ -23,7 +23,7 @@ from pdfedchain.errors import DecodeError, InputError
 from pdfedchain.ids import Hash
 from pdfedchain.testing.simulator import make_keys
 from pdfedchain.types.block import BlockBody, FinalBlock
-from pdfedchain.types.vote import Certificate
+from pdfedchain.types.vote import Certificate, Proposal, Vote
 from tests.pdfedchain.consensus.world import (
     KEYS,
     PRECOMMIT,
@@ -115,13 +115,20 @@ def test_it_is_refused_and_nothing_changes(name: str) -> None:
     assert (home.log.entries(), home.store.height()) == ((), 0)
 
 
-def test_one_bad_vote_in_a_bundle_does_not_undo_the_others() -> None:
-    replica = Home().replica()
+def test_one_bad_vote_in_a_bundle_undoes_nothing_and_ends_it() -> None:
+    checked: list[object] = []
+
+    def check(message: Vote | Proposal) -> None:
+        checked.append(message)
+        message.verify()
+
+    replica = Home().replica(signature=check)
     replica.start()
     bad = replace(vote(KEYS[2], PREVOTE, A), signature=bytes(64))
     effects = replica.on_message(VotesMessage((GOOD_VOTE, bad, vote(KEYS[3], PREVOTE, A))), "liar")
     assert [fault.peer for fault in of_type(effects, PeerFault)] == ["liar"]
-    assert len(of_type(effects, Relay)) == 2
+    assert [relay.message for relay in of_type(effects, Relay)] == [VoteMessage(GOOD_VOTE)]
+    assert checked == [GOOD_VOTE, bad]
 
 
 @pytest.mark.parametrize(

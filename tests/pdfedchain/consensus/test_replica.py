@@ -30,15 +30,16 @@ from pdfedchain.consensus.messages import (
     VoteMessage,
     VotesMessage,
 )
+from pdfedchain.consensus.repair import ANSWER_INTERVAL_MS, Answers
 from pdfedchain.consensus.replica import Replica
-from pdfedchain.errors import StateError
+from pdfedchain.errors import NotFound, StateError
 from pdfedchain.ids import Hash
 from pdfedchain.store.memory import MemoryStore
 from pdfedchain.testing.counter import CounterApplication
 from pdfedchain.testing.simulator import START_MS, make_genesis, make_keys
 from pdfedchain.types.block import Block, FinalBlock
 from pdfedchain.types.genesis import ChainParameters
-from pdfedchain.types.vote import Vote, VoteKind
+from pdfedchain.types.vote import Proposal, Vote, VoteKind
 from tests.pdfedchain.consensus.world import (
     KEYS,
     PRECOMMIT,
@@ -49,6 +50,7 @@ from tests.pdfedchain.consensus.world import (
     certificate,
     of_type,
     proposed,
+    proposer_of,
     vote,
 )
 
@@ -275,6 +277,34 @@ def settling(opinion: Judgement, me: int = 0) -> tuple[Home, CounterApplication,
     return Home(me, application=application), application, opinions
 
 
+def test_a_proposal_signed_twice_is_no_equivocation_and_hides_none() -> None:
+    first, second = proposed(block_of(0)), proposed(block_of(0, transactions=(b"x",)))
+    replica = Home().replica(signature=lambda message: None)  # one key can make many signatures of one text
+    replica.start()
+    twin = replace(first, proposal=replace(first.proposal, signature=bytes(64)))
+    replica.on_message(first, PEER)
+    assert replica.on_message(twin, PEER) == ()
+    assert of_type(replica.on_message(second, PEER), Evidence) == [
+        Evidence(proposer_of(0).address, first.proposal, second.proposal)
+    ]
+
+
+def test_the_block_of_a_second_proposal_is_not_kept() -> None:
+    home = Home()
+    replica, first, second = started(home), proposed(block_of(0)), proposed(block_of(0, transactions=(b"x",)))
+    replica.on_message(first, PEER)
+    replica.on_message(second, PEER)
+    same_round = status(has_proposal=True, prevotes=b"\xff")
+    assert answers(replica, replace(same_round, wanted=second.block.hash)) == []
+    assert answers(replica, replace(same_round, wanted=first.block.hash)) == [first]
+    replica.on_message(votes_of(PREVOTE, second.block.hash, 1, 2, 3), PEER)
+    assert replica.status().wanted == second.block.hash
+    replica.on_message(second, PEER)
+    assert replica.status().wanted is None
+    home.now_ms += ANSWER_INTERVAL_MS
+    assert second in answers(replica, replace(same_round, wanted=second.block.hash))
+
+
 def test_a_pending_opinion_is_asked_again_when_told() -> None:
     home, application, opinions = settling(Judgement.PENDING)
     replica = started(home)
@@ -375,6 +405,26 @@ def test_a_fault_found_late_is_still_told() -> None:
     replica.on_message(VoteMessage(forged), "liar")
     (fault,) = of_type(decide(replica, block_of(0)), PeerFault)
     assert fault.peer == "liar"
+
+
+def test_one_fault_ends_what_is_looked_at_of_a_neighbour_and_not_of_others() -> None:
+    checked: list[object] = []
+
+    def check(message: Vote | Proposal) -> None:
+        checked.append(message)
+        message.verify()
+
+    replica = Home().replica(signature=check)
+    replica.start()
+    forged = [replace(vote(key, PREVOTE, None, height=2), signature=bytes(64)) for key in KEYS[1:]]
+    good = vote(KEYS[3], PREVOTE, None, height=2)
+    for message in forged:
+        replica.on_message(VoteMessage(message), "liar")
+    replica.on_message(VoteMessage(good), "honest")
+    effects = decide(replica, block_of(0))
+    assert [fault.peer for fault in of_type(effects, PeerFault)] == ["liar"]
+    assert Relay("honest", VoteMessage(good)) in effects
+    assert [one for one in forged if one in checked] == forged[:1]
 
 
 def test_messages_of_past_heights_are_ignored() -> None:
@@ -558,6 +608,51 @@ def test_a_neighbour_one_height_behind_gets_the_final_block() -> None:
     replica = started(home)
     decide(replica, block_of(0))
     assert answers(replica, status()) == [FinalBlockMessage(home.store.final_block(1))]
+
+
+def test_a_block_is_read_once_however_often_it_is_lacked() -> None:
+    home = Home()
+    replica = started(home)
+    decide(replica, block_of(0))
+    read: list[int] = []
+    final_block = home.store.final_block
+
+    def counted(height: int) -> FinalBlock:
+        read.append(height)
+        return final_block(height)
+
+    home.store.final_block = counted  # type: ignore[method-assign]
+    sent = [len(replica.on_message(status(), str(peer))) for peer in range(20) for _ in range(5)]
+    assert (sum(sent), read) == (20, [1])
+
+
+def test_what_is_not_answered_is_not_read() -> None:
+    reads: list[int] = []
+
+    class Emptied(MemoryStore):
+        def final_block(self, height: int) -> FinalBlock:
+            reads.append(height)
+            raise NotFound("pruned")
+
+    home = Home()
+    replica = started(home)
+    decide(replica, block_of(0))
+    answers_ = Answers(lambda: home.now_ms, Emptied())
+    assert answers_.to(PEER, lambda: [replica.status()]) != []
+    assert answers_.to_status(PEER, status(), replica._run) == []
+    assert reads == []
+    assert answers_.to_status("other", status(), replica._run) == []
+    assert reads == [1]
+
+
+def test_neighbours_answered_long_ago_are_not_remembered() -> None:
+    home = Home()
+    replica = started(home)
+    limiter = Answers(lambda: home.now_ms, home.store)
+    for peer in range(1_000):
+        limiter.to(str(peer), lambda: [replica.status()])
+        home.now_ms += ANSWER_INTERVAL_MS // 10
+    assert len(limiter._answered_ms) <= 10
 
 
 def test_a_neighbour_far_behind_is_told_how_far() -> None:
