@@ -13,10 +13,14 @@ Traps of libp2p 0.8.1 that this mends:
 * The times of all deliveries are kept for ever.
 * An RPC with an older record of its sender's addresses is discarded whole, so a clock that steps back mutes a
   node. Addresses come from the peer manager; records are ignored, which also saves their verification.
-* Every message sent carries a record of our own addresses, which is read from the host, parsed and packed again each
-  time: more than two milliseconds. Here that is done once in `_RECORD_AGE_MAX_S`.
-* Queues of 32 messages per peer overflow in silence. Here they hold `HostLimits.gossip_queue_max`, and what the
-  router drops can be found by pulling, as gossip promises nothing.
+* Every message sent carries a record of our own addresses, made anew each time (`node.host.gossip_record`).
+* Queues of 32 messages per peer overflow in silence; longer ones are bounded by nothing else. Here they are bounded in
+  bytes (`node.host.gossip_queue`), and what is dropped is counted and found by pulling (`node.reconciliation`).
+* One request for cached messages may be answered with gigabytes, addresses in a PRUNE are dialled, made-up topics are
+  remembered (`node.host.gossip_control`).
+* Each peer is sent the control messages of those before it, and every payload is copied twice for each peer
+  (`node.host.gossip_router`).
+* A peer may send what is known already for ever. Here it may while there is news, and some thousands of messages more.
 
 Messages are delivered by calling `Accept` inside the reading task of the forwarder, so a slow receiver slows its
 senders down instead of filling memory.
@@ -30,22 +34,28 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
+import trio
 from google.protobuf.message import DecodeError as ProtobufError
 from libp2p.abc import IHost
 from libp2p.io.exceptions import IOException
 from libp2p.peer.id import ID
-from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.rpc_queue import RpcQueue
 from libp2p.pubsub.validators import signature_validator
+from libp2p.utils import encode_varint_prefixed
 
 from node.host.framing import FrameStream
+from node.host.gossip_control import PAYLOADS_MAX, SUBSCRIPTIONS_MAX, Misuse, clean_control, clean_subscriptions
+from node.host.gossip_queue import Queues
+from node.host.gossip_record import RememberingHost
+from node.host.gossip_router import MendedGossipSub
 from node.host.interface import Accept, FaultListener, FrameTooLarge, HostLimits, StreamClosed
 from node.host.mends import GuardedManager
 from pdfedchain.errors import DecodeError, InputError, SignatureError
 
-__all__ = ["MendedGossipSub", "MendedPubsub", "RememberingHost", "new_gossip"]
+__all__ = ["MendedGossipSub", "MendedPubsub", "new_gossip"]
 
 log = logging.getLogger(__name__)
 
@@ -54,96 +64,44 @@ _RPC_SIZE_BYTES_MAX: Final = 2_097_152
 
 _VARINT_SIZE_BYTES_MAX: Final = 10
 
-#: How old what we say of our own addresses may be; nobody here relies on it.
-_RECORD_AGE_MAX_S: Final = 1.0
+#: Messages written together, as far as they wait already.
+_TOGETHER_SIZE_BYTES: Final = 65_536
+
+#: A peer that takes no gossip for so long loses its stream.
+_WRITE_TIMEOUT_S: Final = 60.0
+
+#: Messages of one peer that bring nothing (known, off topic, refused) are counted for so long, and may be so many, and
+#: so many times as many as were news meanwhile. Each neighbour sends each message once, and a peer that was stopped
+#: sends a whole queue late.
+_USELESS_WINDOW_S: Final = 10.0
+_USELESS_MAX: Final = 6_000
+_USELESS_PER_NEWS: Final = 4
 
 
-class MendedGossipSub(GossipSub):  # type: ignore[misc]
-    """The router: who gets what."""
-
-    counters: Counter[str]
-
-    @property
-    def manager(self) -> GuardedManager:
-        """The task manager, guarded."""
-        return GuardedManager(self._manager, self.counters)
-
-    async def publish(self, msg_forwarder: ID, pubsub_msg: rpc_pb2.Message) -> None:
-        """Pass a message on."""
-        await super().publish(msg_forwarder, pubsub_msg)
-        self.recent_message_deliveries.clear()
+class _BadMessage(Exception):
+    """The forwarder is to blame; the text says for what. The rest of what came with the message is not looked at."""
 
 
-class _OwnRecord:
-    """Our record as the peer store keeps it, with what is asked of it for every message computed once."""
+class _Usefulness:
+    """How many messages of each peer brought nothing, beside how many brought something at all."""
 
-    def __init__(self, envelope: Any) -> None:
-        self.envelope = envelope
-        self._addresses = envelope._env_addrs_set()
-        self._packed: bytes = envelope.marshal_envelope()
+    def __init__(self) -> None:
+        self._useless: Counter[ID] = Counter()
+        self._news = 0
+        self._since = time.monotonic()
 
-    def _env_addrs_set(self) -> Any:
-        return self._addresses
+    def news(self) -> None:
+        """A message was new here."""
+        self._news += 1
 
-    def marshal_envelope(self) -> bytes:
-        """The bytes to send."""
-        return self._packed
-
-
-class _RememberingStore:
-    """A peer store that answers `get_local_record` from memory."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self._record: _OwnRecord | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def get_local_record(self) -> _OwnRecord | None:
-        """Our own record, ``None`` before the first."""
-        envelope = self._inner.get_local_record()
-        if envelope is None:
-            return None
-        if self._record is None or self._record.envelope is not envelope:
-            self._record = _OwnRecord(envelope)
-        return self._record
-
-
-class RememberingHost:
-    """The host as pubsub sees it: what it says of our own addresses holds for `_RECORD_AGE_MAX_S`."""
-
-    def __init__(self, inner: IHost) -> None:
-        self._inner = inner
-        self._store = _RememberingStore(inner.get_peerstore())
-        self._addresses: list[Any] = []
-        self._asked_at = -_RECORD_AGE_MAX_S
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def get_peerstore(self) -> _RememberingStore:
-        """The peer store, remembering."""
-        return self._store
-
-    def get_addrs(self) -> list[Any]:
-        """Addresses we are reached at."""
+    def is_flood(self, peer_id: ID) -> bool:
+        """Count a message that brought nothing; whether the peer sends too many of them."""
         now = time.monotonic()
-        if now - self._asked_at >= _RECORD_AGE_MAX_S:
-            self._addresses, self._asked_at = self._inner.get_addrs(), now
-        return self._addresses
-
-
-class _Queues(dict[ID, RpcQueue]):
-    """The outgoing queues per peer, each made large when it is entered."""
-
-    def __init__(self, length_max: int) -> None:
-        super().__init__()
-        self._length_max = length_max
-
-    def __setitem__(self, peer_id: ID, queue: RpcQueue) -> None:
-        queue._queue.max_size = self._length_max
-        super().__setitem__(peer_id, queue)
+        if now - self._since > _USELESS_WINDOW_S:
+            self._useless.clear()
+            self._news, self._since = 0, now
+        self._useless[peer_id] += 1
+        return self._useless[peer_id] > _USELESS_MAX + _USELESS_PER_NEWS * self._news
 
 
 class MendedPubsub(Pubsub):  # type: ignore[misc]
@@ -161,12 +119,14 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
     ) -> None:
         super().__init__(RememberingHost(host), router, seen_ttl=600, validation_cache_ttl=300, strict_signing=True)
         self.counter = time.time_ns()
-        self.peer_queues = _Queues(limits.gossip_queue_max)
+        self.peer_queues = Queues(limits, counters)
+        self.max_subscriptions_per_peer = SUBSCRIPTIONS_MAX
         self._limits = limits
         self._counters = counters
         self._fault = fault
         self._wrap = wrap
         self._accept: dict[str, Accept] = {}
+        self._usefulness = _Usefulness()
 
     @property
     def manager(self) -> GuardedManager:
@@ -195,48 +155,59 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
             self._handle_dead_peer(peer_id)
 
     async def _handle_rpc(self, peer_id: ID, rpc: rpc_pb2.RPC) -> None:
-        rpc.ClearField("senderRecord")
-        for message in rpc.publish:
-            await self.push_msg(peer_id, message)
-        if len(rpc.subscriptions) > self.max_subscriptions_per_rpc:
-            self._counters["gossip_oversized"] += 1
-        else:
-            for subscription in rpc.subscriptions:
-                self.handle_subscription(peer_id, subscription)
-        if rpc.HasField("control"):
-            await self.router.handle_rpc(rpc, peer_id)
+        for subscription in clean_subscriptions(rpc.subscriptions, self._counters):
+            self.handle_subscription(peer_id, subscription)
+        try:
+            if len(rpc.publish) > PAYLOADS_MAX:
+                raise _BadMessage(f"{len(rpc.publish)} gossip messages at once")
+            for message in rpc.publish:
+                await self.push_msg(peer_id, message)
+                await trio.lowlevel.checkpoint()
+            if rpc.HasField("control"):
+                control = clean_control(rpc.control, self._accept, self._counters)
+                await self.router.handle_rpc(rpc_pb2.RPC(control=control), peer_id)
+        except (_BadMessage, Misuse) as error:
+            self._fault(str(peer_id), str(error))
 
     async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
         """Check a message and pass it on: our own from `publish`, others' from the reader."""
         own = msg_forwarder == self.my_id
         if self._is_msg_seen(msg):
+            if not own:
+                self._useless(msg_forwarder)
             return
         if not own and not self._take(msg_forwarder, msg):
             return
         self._mark_msg_seen(msg)
+        self._usefulness.news()
         await self.router.publish(msg_forwarder, msg)
 
     def _take(self, forwarder: ID, msg: rpc_pb2.Message) -> bool:
-        """Whether a message of somebody else is to be passed on; delivers it if so."""
+        """Whether a message of somebody else is to be passed on; delivers it if so.
+
+        Raises:
+            _BadMessage: no honest peer forwards this.
+        """
         accept = self._accept.get(msg.topicIDs[0]) if len(msg.topicIDs) == 1 else None
         if accept is None:
             self._counters["gossip_off_topic"] += 1
+            self._useless(forwarder)
             return False
         if len(msg.data) > self._limits.gossip_size_bytes_max:
             self._counters["gossip_oversized"] += 1
-            return False
+            raise _BadMessage(f"gossip message of {len(msg.data)} bytes")
         if msg.from_id == self.my_id.to_bytes():
+            self._useless(forwarder)
             return False
         if not _is_signed(msg):
             self._counters["gossip_unsigned"] += 1
-            self._fault(str(forwarder), "gossip message with a wrong signature")
-            return False
+            raise _BadMessage("gossip message with a wrong signature")
         self._mark_msg_seen(msg)
         try:
             accepted = accept(str(forwarder), msg.data)
         except (DecodeError, SignatureError) as error:
-            self._fault(str(forwarder), f"gossip message: {error}")
-            accepted = False
+            self._counters["gossip_rejected"] += 1
+            raise _BadMessage(f"gossip message: {error}") from error
         except InputError as error:
             log.debug("gossip message refused: %s", error)
             accepted = False
@@ -246,7 +217,34 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
             return False
         if not accepted:
             self._counters["gossip_rejected"] += 1
+            self._useless(forwarder)
         return accepted
+
+    def _useless(self, forwarder: ID) -> None:
+        """A message brought nothing. One is nobody's fault, thousands are the forwarder's."""
+        if self._usefulness.is_flood(forwarder):
+            self._counters["gossip_flooded"] += 1
+            raise _BadMessage("a flood of gossip messages that bring nothing")
+
+    async def handle_sending_messages(self, peer_id: ID, stream: Any, queue: RpcQueue) -> None:
+        """Write what waits for one peer until its queue is closed.
+
+        libp2p's own writing gives up the stream after five seconds without a window, which a busy peer may well need.
+        """
+        frames = self._wrap(stream)
+        try:
+            while (rpc := await queue.pop()) is not None:
+                written = [encode_varint_prefixed(rpc.SerializeToString())]
+                size_bytes = len(written[0])
+                while size_bytes < _TOGETHER_SIZE_BYTES and (rpc := queue._queue.pop()) is not None:
+                    written.append(encode_varint_prefixed(rpc.SerializeToString()))
+                    size_bytes += len(written[-1])
+                with trio.fail_after(_WRITE_TIMEOUT_S):
+                    await frames.write(b"".join(written))
+        except (StreamClosed, trio.TooSlowError) as error:
+            log.debug("gossip to %s ended: %s", peer_id, error)
+            await frames.reset()
+            self._handle_dead_peer(peer_id)
 
     def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
         """Nothing: `_take` has delivered it, and nobody reads libp2p's subscription channels."""

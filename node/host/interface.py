@@ -157,7 +157,7 @@ class HostLimits:
         streams_inbound_per_peer_max: streams one peer may have open with us; go-libp2p allows 256 by default.
         gossip_size_bytes_max: payload of one gossip message; gossipsub loses what is above 1 MiB without a word, so
             this leaves room for the envelope.
-        gossip_queue_max: messages waiting to be sent to one peer.
+        gossip_queue_max, gossip_queue_size_bytes_max: messages waiting to be sent to one peer, and their bytes.
         dial_timeout_s: TCP, noise and yamux together.
         open_stream_timeout_s: agreeing on a protocol.
     """
@@ -168,6 +168,7 @@ class HostLimits:
     streams_inbound_per_peer_max: int = 256
     gossip_size_bytes_max: int = 1_047_552
     gossip_queue_max: int = 4_096
+    gossip_queue_size_bytes_max: int = 8_388_608
     dial_timeout_s: float = 10.0
     open_stream_timeout_s: float = 10.0
 
