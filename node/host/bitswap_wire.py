@@ -8,6 +8,7 @@ Source: https://specs.ipfs.tech/bitswap-protocol/
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,7 @@ __all__ = [
     "PROTOCOL",
     "BitswapMessage",
     "BitswapWant",
+    "NoRoom",
     "decode_message",
     "encode_message",
     "receive_message",
@@ -30,6 +32,10 @@ __all__ = [
 PROTOCOL: Final = "/ipfs/bitswap/1.2.0"
 
 _VARINT_SIZE_BYTES_MAX: Final = 5
+
+
+class NoRoom(StreamClosed):
+    """A message was not read because too much is being read already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +125,16 @@ async def send_message(stream: Stream, message: BitswapMessage) -> None:
     await stream.write(bytes(head) + body)
 
 
-async def receive_message(stream: Stream, size_bytes_max: int) -> BitswapMessage | None:
+async def receive_message(
+    stream: Stream, size_bytes_max: int, *, has_room: Callable[[int], bool] = lambda size_bytes: True
+) -> BitswapMessage | None:
     """The next message; None where the stream ends between two.
 
+    Args:
+        has_room: whether a message of so many bytes may be read now.
+
     Raises:
+        NoRoom: it may not; nobody's fault. The stream has been reset.
         StreamClosed: the stream ended inside a message, or broke.
         FrameTooLarge: more than ``size_bytes_max`` was announced.
         DecodeError: it is no message.
@@ -141,4 +153,7 @@ async def receive_message(stream: Stream, size_bytes_max: int) -> BitswapMessage
     if byte >= 0x80 or size_bytes > size_bytes_max:
         await stream.reset()
         raise FrameTooLarge(stream.peer_id, size_bytes, size_bytes_max)
+    if not has_room(size_bytes):
+        await stream.reset()
+        raise NoRoom(stream.peer_id, reason=f"no room for a message of {size_bytes} bytes")
     return decode_message(await stream.read_exactly(size_bytes))

@@ -16,15 +16,20 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
 
-from node.host.bitswap_wire import PROTOCOL, BitswapMessage, BitswapWant, receive_message, send_message
+from node.host.bitswap_wire import PROTOCOL, BitswapMessage, BitswapWant, NoRoom, receive_message, send_message
 from node.host.interface import Host, HostError, Stream
 from node.weights.errors import BlockDamaged, BlockMissing
 from node.weights.limits import (
+    BITSWAP_ARRIVING_SIZE_BYTES_MAX,
+    BITSWAP_CID_SIZE_BYTES_MAX,
     BITSWAP_MESSAGE_SIZE_BYTES_MAX,
+    BITSWAP_UNASKED_SIZE_BYTES_MAX,
     BITSWAP_WISHES_MAX,
     IN_FLIGHT_PER_PEER,
     SERVE_IDLE_TIMEOUT_S,
@@ -68,6 +73,7 @@ class Bitswap:
         self._streams: Counter[str] = Counter()
         self._outboxes: dict[str, _Outbox] = {}
         self._exchanges: dict[str, list[BitswapExchange]] = {}
+        self._arriving_size_bytes = 0
 
     def attach(self, host: Host) -> None:
         """Serve on a host from now on."""
@@ -108,25 +114,54 @@ class Bitswap:
             async with trio.open_nursery() as nursery:
                 while True:
                     message = None
-                    with trio.move_on_after(self._idle_timeout_s):
-                        message = await receive_message(stream, BITSWAP_MESSAGE_SIZE_BYTES_MAX)
+                    with self._arriving(peer_id) as has_room:
+                        with trio.move_on_after(self._idle_timeout_s):
+                            message = await receive_message(stream, BITSWAP_MESSAGE_SIZE_BYTES_MAX, has_room=has_room)
+                        if message is not None:
+                            await self.deliver(peer_id, message)
                     if message is None:
                         break  # at its end, or idle; what is wanted is still answered
-                    await self._take(peer_id, message, nursery)
+                    self._take(peer_id, message, nursery)
+        except* NoRoom:
+            self.counters["no_room"] += 1
         finally:
             self._streams[peer_id] -= 1
             if not self._streams[peer_id]:
                 del self._streams[peer_id]
 
-    async def _take(self, peer_id: str, message: BitswapMessage, nursery: trio.Nursery) -> None:
-        await self.deliver(peer_id, message)
+    @contextmanager
+    def _arriving(self, peer_id: str) -> Iterator[Callable[[int], bool]]:
+        """Room for one message at a time, given back at the end: all that is being received is bounded.
+
+        Who is asked sends blocks. All others can want something and no more.
+        """
+        held = 0
+
+        def has_room(size_bytes: int) -> bool:
+            nonlocal held
+            if peer_id not in self._exchanges and size_bytes > BITSWAP_UNASKED_SIZE_BYTES_MAX:
+                return False
+            if self._arriving_size_bytes + size_bytes > BITSWAP_ARRIVING_SIZE_BYTES_MAX:
+                return False
+            held += size_bytes
+            self._arriving_size_bytes += size_bytes
+            return True
+
+        try:
+            yield has_room
+        finally:
+            self._arriving_size_bytes -= held
+
+    def _take(self, peer_id: str, message: BitswapMessage, nursery: trio.Nursery) -> None:
         if not message.wants:
             return
         outbox = self._outboxes.get(peer_id)
         if is_new := outbox is None:
             outbox = _Outbox()
         for want in message.wants:
-            if want.cancel:
+            if len(want.cid) > BITSWAP_CID_SIZE_BYTES_MAX:
+                self.counters["wishes_dropped"] += 1
+            elif want.cancel:
                 outbox.wishes.pop(want.cid, None)
             elif len(outbox.wishes) < BITSWAP_WISHES_MAX:
                 outbox.wishes[want.cid] = want

@@ -65,6 +65,12 @@ STALL_TIMEOUT_S: Final = 20.0
 
 #: One message of Bitswap: the protocol's own bound. Ours carry one block.
 BITSWAP_MESSAGE_SIZE_BYTES_MAX: Final = 4_194_304
+#: The same from a peer that we have asked for nothing: twice as many wishes as wait to be answered.
+BITSWAP_UNASKED_SIZE_BYTES_MAX: Final = 524_288
+#: Messages that are being received, from all peers.
+BITSWAP_ARRIVING_SIZE_BYTES_MAX: Final = 33_554_432
+#: An identifier in a wish. Ours have 36 bytes; no other can be here.
+BITSWAP_CID_SIZE_BYTES_MAX: Final = 64
 #: Wishes of one peer that wait to be answered; a client of IPFS has some hundreds.
 BITSWAP_WISHES_MAX: Final = 4_096
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from node.host.bitswap_wire import (
     receive_message,
     send_message,
 )
-from node.host.interface import Stream
+from node.host.interface import Stream, StreamClosed
 from node.memory_host import MemoryHost, MemoryNetwork
 from node.weights.bitswap import Bitswap
 from node.weights.cid import Block, Codec
@@ -200,3 +200,47 @@ async def test_blocks_nobody_asked_for_are_dropped(tmp_path: Path) -> None:
             await send_message(stream, BitswapMessage(blocks=((NOWHERE.cid[:4], NOWHERE.data),)))
         await world.fetch()
         assert not world.origin.has_block(NOWHERE.cid)
+
+
+async def test_a_wish_for_a_name_that_nothing_can_have_is_not_kept(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        client = Client(world)
+        await client.ask(BitswapWant(bytes(65)), BitswapWant(bytes(200_000)), BitswapWant(world.cid), count=1)
+        assert world.server.counters["wishes_dropped"] == 2
+
+
+async def refused(world: World, message: BitswapMessage) -> None:
+    stream = await world.ours.open_stream(world.theirs.peer_id, PROTOCOL)
+    with suppress(StreamClosed):
+        await send_message(stream, message)
+    with trio.fail_after(30):
+        while not world.server.counters["no_room"]:
+            await trio.sleep(0.01)
+
+
+async def test_a_large_message_is_read_only_from_a_peer_that_was_asked(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        faults: list[str] = []
+        world.theirs.set_fault_listener(lambda _, reason: faults.append(reason))
+        await refused(world, BitswapMessage(blocks=((NOWHERE.cid[:4], bytes(600_000)),)))
+        assert (world.server._arriving_size_bytes, faults) == (0, [])
+        await world.fetch()
+
+
+async def test_messages_that_are_being_received_are_bounded_in_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.weights.bitswap.BITSWAP_ARRIVING_SIZE_BYTES_MAX", 500_000)
+    async with open_world(tmp_path) as world:
+        streams = [await world.ours.open_stream(world.theirs.peer_id, PROTOCOL) for _ in range(4)]
+        for stream in streams:
+            await stream.write(b"\x80\x80\x08")  # 131,072 bytes are to come, and do not
+        with trio.fail_after(30):
+            while not world.server.counters["no_room"]:
+                await trio.sleep(0.01)
+        assert world.server._arriving_size_bytes == 3 * 131_072
+        for stream in streams:
+            await stream.reset()
+        with trio.fail_after(30):
+            while world.server._arriving_size_bytes:
+                await trio.sleep(0.01)

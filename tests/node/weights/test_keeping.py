@@ -142,3 +142,12 @@ def test_the_quota_sees_what_other_processes_wrote_and_deleted(tmp_path: Path) -
     for number in (1, 2, 3):
         theirs.delete_block(block(number).cid)
     assert ours.put_block(block(6))
+
+
+def test_what_is_put_again_is_as_young_as_what_is_written(store: WeightsStore) -> None:
+    store.put_block(block(1))
+    (path,) = [path for path in store._blocks.rglob("*") if path.is_file()]
+    os.utime(path, (0, 0))
+    assert not store.put_block(block(1))
+    assert collect(store, []).young_blocks == 1
+    assert store.has_block(block(1).cid)
