@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 import trio
 
+from node.announcements import Announcements
 from node.authority import AuthorityDuties, ScoreTools
 from node.ballot_book import BallotBook
 from node.channel import PROTOCOL_VERSION, Hello
@@ -36,6 +37,8 @@ from node.mempool import Mempool, Origin, transaction_hash
 from node.outbox import Outbox, OutboxDuty
 from node.participant import Participant, ParticipantSettings
 from node.peers import Peers
+from node.reconciliation import INTERVAL_S as RECONCILIATION_INTERVAL_S
+from node.reconciliation import Pending, Reconciliation
 from node.state_sync import SnapshotServer
 from node.submitter import Submitter
 from node.sync import BlockServer, Synchroniser
@@ -47,6 +50,8 @@ from node.weights.store import WeightsStore
 from node.wire import (
     ANNOUNCEMENT_SIZE_BYTES_MAX,
     BLOCKS_PROTOCOL,
+    PENDING_NAME_SIZE_BYTES,
+    PENDING_PROTOCOL,
     SNAPSHOT_PROTOCOL,
     Announcement,
     final_topic,
@@ -137,6 +142,9 @@ class Node:
         self.parts = parts
         self._clock = clock
         self.chain_id = parts.genesis.chain_id
+        self._tx_topic = tx_topic(self.chain_id, parts.genesis.hash)
+        self._final_topic = final_topic(self.chain_id, parts.genesis.hash)
+        self._announcements = Announcements()
         self._ledger = Ledger(own_results=parts.book.own_result, onions=OnionSecrets(parts.key))
         self.head = Head(parts.store)
         self._replica = _replica_of(parts, self._ledger, clock, self._candidates)
@@ -172,6 +180,10 @@ class Node:
             arrived=self._transactions_arrived,
             dropped=lambda: parts.activity.count("gossip_dropped"),
         )
+        pending = Pending(self._waiting, self.mempool.add, self._transactions_arrived)
+        self._reconciliation = Reconciliation(
+            parts.host, pending, self._peer_ids, self._peers.fault, interval_s=RECONCILIATION_INTERVAL_S
+        )
         self._bitswap = Bitswap(parts.weights)
         library = Library(parts.weights, parts.host, parts.folders, self._peer_ids, self._peers.fault)
         self._tools = ScoreTools(library, parts.scorer, parts.book, parts.device, parts.activity)
@@ -196,8 +208,9 @@ class Node:
         parts.host.set_stream_handler(BLOCKS_PROTOCOL, BlockServer(parts.store).handle)
         self._snapshots.committed()
         parts.host.set_stream_handler(SNAPSHOT_PROTOCOL, self._snapshots.handle)
-        await parts.host.subscribe(tx_topic(self.chain_id), self._transactions.receive)
-        await parts.host.subscribe(final_topic(self.chain_id), self._on_announcement)
+        parts.host.set_stream_handler(PENDING_PROTOCOL, self._reconciliation.handle)
+        await parts.host.subscribe(self._tx_topic, self._transactions.receive)
+        await parts.host.subscribe(self._final_topic, self._on_announcement)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(parts.activity.run)
@@ -210,6 +223,7 @@ class Node:
                 self.driver.judgement_changed()
                 nursery.start_soon(self._peers.run)
                 nursery.start_soon(self._synchroniser.run)
+                nursery.start_soon(self._reconciliation.run)
                 nursery.start_soon(self._governance.run)
                 if parts.outbox is not None:
                     nursery.start_soon(OutboxDuty(parts.outbox, parts.store, self.spread).run)
@@ -239,6 +253,9 @@ class Node:
     def _candidates(self) -> Sequence[bytes]:
         return self.mempool.candidates()
 
+    def _waiting(self) -> dict[bytes, bytes]:
+        return {name[:PENDING_NAME_SIZE_BYTES]: each for name, each in self.mempool.by_name().items()}
+
     def _check(self, transaction: bytes) -> None:
         position = self._replica.position
         context = position.context(round_=0, time_ms=self._clock(), proposer=self.parts.key.address)
@@ -267,12 +284,13 @@ class Node:
     def _on_announcement(self, peer_id: str, data: bytes) -> bool:
         announcement = decode(Announcement, data, size_bytes_max=ANNOUNCEMENT_SIZE_BYTES_MAX)
         self._synchroniser.announce(peer_id, announcement.height)
-        return True
+        return self._announcements.is_news(announcement.height, ours=self.head.height)
 
     def _announce(self, final: FinalBlock) -> None:
         self._gossiped_at = {name: at for name, at in self._gossiped_at.items() if self.mempool.waits(name)}
         announcement = Announcement(final.block.header.height, final.block.hash)
-        self._enqueue(final_topic(self.chain_id), encode(announcement))
+        self._enqueue(self._final_topic, encode(announcement))
+        self._reconciliation.settled(final.block.body.transactions)
         self._keep(final.block.header.height)
 
     def _keep(self, height: int) -> None:
@@ -321,7 +339,7 @@ class Node:
             await self._publish(topic, data)
 
     async def _publish_transactions(self, message: bytes) -> None:
-        await self._publish(tx_topic(self.chain_id), message)
+        await self._publish(self._tx_topic, message)
 
     async def _publish(self, topic: str, data: bytes) -> None:
         try:

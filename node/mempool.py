@@ -158,6 +158,10 @@ class Mempool:
         """Whether the transaction of this `transaction_hash` waits."""
         return name in self._waiting
 
+    def by_name(self) -> dict[Hash, bytes]:
+        """All that waits, by `transaction_hash`, in order of arrival."""
+        return {name: waiting.transaction for name, waiting in self._waiting.items()}
+
     @property
     def size_bytes(self) -> int:
         """Bytes of all waiting transactions."""

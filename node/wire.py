@@ -1,15 +1,19 @@
 """What nodes say to each other besides consensus messages (`pdfedchain.consensus.messages`) and weights.
 
 ============================  =========================================================================
-gossip ``/pdfed/<chain>/tx``  a `TransactionBatch`; see `node.transaction_gossip`
-gossip ``.../final``          an `Announcement` of a final block; those who lack it pull it
+gossip ``/pdfed/.../tx``      a `TransactionBatch`; see `node.transaction_gossip`
+gossip ``/pdfed/.../final``   an `Announcement` of a final block; those who lack it pull it
 stream ``/pdfed/blocks/1``    a `BlockRequest`; answered by up to ``count`` encoded `FinalBlock` frames in
                               order of height and one empty frame
 stream ``/pdfed/snapshot/1``  a `SnapshotRequest`. Without a height: answered by a `SnapshotManifest` frame, the
                               `LightBlock` frames that lead from genesis to its block, and one empty frame; by the empty
                               frame alone where there is no snapshot. With a height: by ``count`` `SnapshotChunk`
                               frames, fewer at the end or where that snapshot is gone, and one empty frame
+stream ``/pdfed/pending/1``   a `PendingRequest`. Without names: answered by `PendingNames`. With names: by one frame, a
+                              `TransactionBatch` or empty; see `node.reconciliation`
 ============================  =========================================================================
+
+Topics carry the hash of the genesis: ``/pdfed/<chain id>/<hash>/tx``. Two networks of one name share no gossip.
 """
 
 from __future__ import annotations
@@ -27,9 +31,13 @@ __all__ = [
     "BLOCKS_PER_REQUEST_MAX",
     "BLOCKS_PROTOCOL",
     "CHUNKS_PER_REQUEST_MAX",
+    "PENDING_NAME_SIZE_BYTES",
+    "PENDING_PROTOCOL",
     "SNAPSHOT_PROTOCOL",
     "Announcement",
     "BlockRequest",
+    "PendingNames",
+    "PendingRequest",
     "SnapshotRequest",
     "TransactionBatch",
     "final_topic",
@@ -38,6 +46,7 @@ __all__ = [
 
 BLOCKS_PROTOCOL: Final = "/pdfed/blocks/1"
 SNAPSHOT_PROTOCOL: Final = "/pdfed/snapshot/1"
+PENDING_PROTOCOL: Final = "/pdfed/pending/1"
 
 #: One request is answered from memory to stream within a second or two.
 BLOCKS_PER_REQUEST_MAX: Final = 64
@@ -51,6 +60,12 @@ BATCH_SIZE_BYTES_MAX: Final = 131_072
 ANNOUNCEMENT_SIZE_BYTES_MAX: Final = 256
 BLOCK_REQUEST_SIZE_BYTES_MAX: Final = 128
 SNAPSHOT_REQUEST_SIZE_BYTES_MAX: Final = 128
+
+#: A name is half of a hash: nobody finds a second transaction of the same name.
+PENDING_NAME_SIZE_BYTES: Final = 16
+PENDING_NAMES_MAX: Final = 16_384
+PENDING_NAMES_SIZE_BYTES_MAX: Final = PENDING_NAMES_MAX * 20 + 64
+PENDING_REQUEST_SIZE_BYTES_MAX: Final = BATCH_TRANSACTIONS_MAX * 20 + 64
 
 
 @canonical("pdfed/transaction-batch/v1")
@@ -89,11 +104,30 @@ class SnapshotRequest:
     count: Annotated[int, Range(1, CHUNKS_PER_REQUEST_MAX)]
 
 
-def tx_topic(chain_id: str) -> str:
+PendingName = Annotated[bytes, Size.exactly(PENDING_NAME_SIZE_BYTES)]
+
+
+@canonical("pdfed/pending-request/v1")
+@dataclass(frozen=True, slots=True)
+class PendingRequest:
+    """Asks which transactions wait (without names), or for these."""
+
+    names: Annotated[tuple[PendingName, ...], Size(BATCH_TRANSACTIONS_MAX)]
+
+
+@canonical("pdfed/pending-names/v1")
+@dataclass(frozen=True, slots=True)
+class PendingNames:
+    """What waits: the first bytes of each transaction's `node.mempool.transaction_hash`."""
+
+    names: Annotated[tuple[PendingName, ...], Size(PENDING_NAMES_MAX)]
+
+
+def tx_topic(chain_id: str, genesis: Hash) -> str:
     """Gossip topic of transactions."""
-    return f"/pdfed/{chain_id}/tx"
+    return f"/pdfed/{chain_id}/{genesis.hex()}/tx"
 
 
-def final_topic(chain_id: str) -> str:
+def final_topic(chain_id: str, genesis: Hash) -> str:
     """Gossip topic of announced final blocks."""
-    return f"/pdfed/{chain_id}/final"
+    return f"/pdfed/{chain_id}/{genesis.hex()}/final"

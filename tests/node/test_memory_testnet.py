@@ -3,13 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+import trio
+
 from node.core import Node
+from node.memory_host import MemoryHost
 from node.participant import Participant
 from node.reader import ChainReader
+from pdfedchain.codec import encode
 from pdfedchain.ids import Address
 from pdfedchain.state.events import BondSettled, CheckpointSubmitted, ScoringStarted, ledger_event
 from pdfedchain.types.ballot import BallotKind
 from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
+from pdfedchain.types.transaction import Transaction, Transfer
 from tests.node.memory_testnet import KEYS, memory_testnet
 from tests.support.fake_worker import FakeWorker, half_the_distance, report_of
 from tests.support.ledger import ALLOCATION, ECONOMY, POOL
@@ -134,3 +140,20 @@ async def test_a_cut_off_node_catches_up_after_healing(tmp_path: Path) -> None:
             testnet.network.heal(lonely.parts.host.peer_id, other.parts.host.peer_id)
         testnet.nodes = [lonely]
         await testnet.wait(lambda node: node.head.height >= behind + 10)
+
+
+async def test_a_transaction_that_gossip_loses_altogether_is_pulled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose(host: MemoryHost, topic: str, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(MemoryHost, "publish", lose)
+    monkeypatch.setattr("node.core.RECONCILIATION_INTERVAL_S", 0.2)
+    async with memory_testnet(tmp_path, trainers=0) as testnet:
+        await testnet.wait(lambda node: len(node._peer_ids()) == 3)
+        # The nonces before it are missing, so it waits.
+        early = Transaction(testnet.genesis.chain_id, KEYS[0].address, 7, Transfer(KEYS[1].address, 1))
+        transaction = encode(early.sign(KEYS[0]))
+        await testnet.nodes[0].spread(transaction)
+        await testnet.wait(lambda node: transaction in node.mempool)
