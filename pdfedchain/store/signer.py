@@ -22,6 +22,7 @@ from typing import Final
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import StateError, WouldDoubleSign
 from pdfedchain.ids import Address, Hash, address_text
+from pdfedchain.store.durable import sync_fully
 
 __all__ = ["MemorySigner", "SqliteSigner"]
 
@@ -105,10 +106,17 @@ class SqliteSigner:
         return signature
 
     def signed(self, height: int) -> tuple[tuple[int, int, Hash | None, bytes], ...]:
-        """(round, step, block, signature) of all that was signed at this height, in order."""
-        rows = self._db.execute(
-            "SELECT round, step, block, signature FROM signed WHERE height = ? ORDER BY round, step", (height,)
-        ).fetchall()
+        """(round, step, block, signature) of all that was signed at this height, in order.
+
+        Raises:
+            StateError: the record cannot be read.
+        """
+        try:
+            rows = self._db.execute(
+                "SELECT round, step, block, signature FROM signed WHERE height = ? ORDER BY round, step", (height,)
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
         return tuple((row[0], row[1], None if row[2] is None else Hash(row[2]), row[3]) for row in rows)
 
     def close(self) -> None:
@@ -125,7 +133,7 @@ class SqliteSigner:
         db = self._db
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
+        sync_fully(db)
         db.execute("BEGIN EXCLUSIVE")
         kind, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

@@ -303,9 +303,7 @@ class SqliteStore(SqliteFile):
                 raise empty_store()
             height = self.height()
             expected = self.light_block(height).header.state_root if height else first_root[0]
-            tree = StateTree()
-            for key, value in self._connection.execute("SELECT key, value FROM state"):
-                tree = tree.put(key, value)
+            tree = StateTree().update(dict(self._connection.execute("SELECT key, value FROM state")))
         if tree.root != expected:
             raise StateError(
                 f"{self._path} is damaged: the state after block {height} has the root {tree.root.hex()},"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pdfedchain.errors import DecodeError, NotFound, StateError
+from pdfedchain.store.durable import sync_fully
 
 __all__ = ["SqliteFile"]
 
@@ -84,7 +85,7 @@ class SqliteFile:
                 f"BEGIN IMMEDIATE; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_SCHEMA_VERSION};"
                 f"{_SCHEMA} COMMIT;"
             )
-        self._connection.execute("PRAGMA synchronous=FULL")
+        sync_fully(self._connection)
         self._connection.execute(f"PRAGMA cache_size={-_CACHE_SIZE_KIB}")
         self._connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
 

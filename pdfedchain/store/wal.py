@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from pdfedchain.errors import StateError
+from pdfedchain.store.durable import sync_file, sync_folder
 
 __all__ = ["ENTRY_SIZE_BYTES_MAX", "FileLog", "MemoryLog"]
 
@@ -59,7 +60,7 @@ class FileLog:
         self._frames = 0
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             raise StateError(f"cannot open the consensus log {path}: {error}") from error
         try:
@@ -106,7 +107,7 @@ class FileLog:
         """
         self._guard()
         try:
-            os.fsync(self._file)
+            sync_file(self._file)
         except OSError as error:
             raise self._fatal(error) from error
 
@@ -181,15 +182,6 @@ def _parse(data: bytes) -> _Sound:
         payloads.append(payload)
         at += _FRAME.size + size
     return _Sound(height, payloads, at) if payloads else _Sound(None, [], 0)
-
-
-def _sync_folder(folder: Path) -> None:
-    # A new file is only found again after a power failure if its folder has been synced.
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _checksum(height: int, index: int, payload: bytes) -> int:

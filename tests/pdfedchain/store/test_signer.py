@@ -179,3 +179,14 @@ def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
 def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     open_file(tmp_path / "signer.db").close()
     assert (tmp_path / "signer.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_record_that_cannot_be_read_is_told_in_our_words(tmp_path: Path) -> None:
+    signer = open_file(tmp_path / "signer.db")
+    sign(signer, 1, 0, 1)
+    signer._db.execute("DROP TABLE signed")
+    with pytest.raises(StateError, match=r"the signer record .* cannot be used: no such table"):
+        signer.signed(1)
+    with pytest.raises(StateError, match="no such table"):
+        sign(signer, 1, 0, 2)
+    signer.close()

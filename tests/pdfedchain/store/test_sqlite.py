@@ -8,10 +8,12 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from pdfedchain.crypto import StateTree
 from pdfedchain.errors import NotFound, StateError
 from pdfedchain.store.sqlite import SqliteStore
 from tests.pdfedchain.chain_world import Maker
@@ -41,6 +43,22 @@ def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
     assert store.next_authorities() == maker.position.authorities
     store.commit(*maker.advance(b"more=1"))
     assert store.height() == 4
+    store.close()
+
+
+def test_the_state_is_put_together_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = filled(tmp_path / "chain.db", blocks=40)
+    sizes: list[int] = []
+    update = StateTree.update
+
+    def counted(tree: StateTree, changes: Mapping[bytes, bytes | None]) -> StateTree:
+        sizes.append(len(changes))
+        return update(tree, changes)
+
+    monkeypatch.setattr(StateTree, "update", counted)
+    store = SqliteStore(tmp_path / "chain.db")
+    assert store.state().root == maker.position.state.root
+    assert sizes == [len(dict(maker.position.state.items()))]
     store.close()
 
 
