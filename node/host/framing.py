@@ -71,6 +71,10 @@ class Arrived:
 
     def take(self, size_bytes: int) -> bytes:
         """The first bytes; so many must be here."""
+        return b"".join(self.take_parts(size_bytes))
+
+    def take_parts(self, size_bytes: int) -> list[bytes | bytearray | memoryview]:
+        """The first bytes as they lie; so many must be here."""
         self.size_bytes -= size_bytes
         taken: list[bytes | bytearray | memoryview] = []
         while size_bytes:
@@ -81,7 +85,7 @@ class Arrived:
                 part = rest[:size_bytes]
             taken.append(part)
             size_bytes -= len(part)
-        return b"".join(taken)
+        return taken
 
 
 class FrameStream(ABC):

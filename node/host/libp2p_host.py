@@ -40,7 +40,15 @@ from node.host.interface import (
     StreamHandler,
 )
 from node.host.swarm import new_swarm
-from node.host.yamux import DATA_SIZE_BYTES_MAX, DEFAULT_WINDOW_SIZE, WindowWatch, grant_room, take_arrived, write_now
+from node.host.yamux import (
+    DATA_SIZE_BYTES_MAX,
+    DEFAULT_WINDOW_SIZE,
+    WindowWatch,
+    grant_room,
+    take_arrived,
+    wait_arrived,
+    write_now,
+)
 
 __all__ = ["Libp2pHost", "Libp2pStream", "open_host", "quiet_libp2p_logging"]
 
@@ -105,6 +113,9 @@ class Libp2pStream(FrameStream):
         arrived = take_arrived(self._muxed)
         if arrived:
             await trio.lowlevel.cancel_shielded_checkpoint()
+        elif await wait_arrived(self._muxed):
+            arrived = take_arrived(self._muxed)
+        if arrived:
             self._make_room(len(arrived))
             return arrived
         try:

@@ -29,6 +29,8 @@ from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux.yamux import (
     DEFAULT_WINDOW_SIZE,
     GO_AWAY_NORMAL,
+    HEADER_SIZE,
+    MAX_WINDOW_SIZE,
     PROTOCOL_ID,
     TYPE_DATA,
     TYPE_GO_AWAY,
@@ -36,6 +38,8 @@ from libp2p.stream_muxer.yamux.yamux import (
     Yamux,
     YamuxStream,
 )
+
+from node.host.session import Session
 
 __all__ = [
     "BULK_PROTOCOL_ID",
@@ -47,6 +51,7 @@ __all__ = [
     "dialling_bulk",
     "grant_room",
     "take_arrived",
+    "wait_arrived",
     "write_now",
 ]
 
@@ -63,6 +68,12 @@ _QUEUED_FRAMES_MAX: Final = 16_384
 
 #: Unread data of all streams of a connection: sixteen streams at the largest window that we grant.
 BUFFERED_SIZE_BYTES_MAX: Final = 33_554_432
+
+#: Frames written to the socket at once. More would make small frames wait, less costs a call for each.
+_WRITE_SIZE_BYTES: Final = 262_144
+
+#: A frame whose data does not come within so long ends the connection.
+_BODY_TIMEOUT_S: Final = 30.0
 
 _GOODBYE_S: Final = 0.25
 
@@ -87,8 +98,9 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
 
     is_bulk = False
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, secured_conn: Any, *args: Any, **options: Any) -> None:
+        self._session = Session(secured_conn)
+        super().__init__(Headers(self, self._session), *args, **options)
         self._queue: deque[tuple[bytes, trio.Event | None]] = deque()
         self._queued_size_bytes = 0
         self._queue_filled = trio.Event()
@@ -104,13 +116,14 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
         try:
             while True:
                 while self._queue:
-                    data, written = self._queue.popleft()
-                    await self.secured_conn.write(data)
-                    self._queued_size_bytes -= len(data)
+                    taken = self._take_queued()
+                    await self._session.write_all([frame for frame, _ in taken])
+                    self._queued_size_bytes -= sum(len(frame) for frame, _ in taken)
                     if not self.congested:
                         self._room.set()
-                    if written is not None:
-                        written.set()
+                    for _, written in taken:
+                        if written is not None:
+                            written.set()
                 self._queue_filled = trio.Event()
                 await self._queue_filled.wait()
         except (IOException, RawConnError, OSError, trio.ClosedResourceError, trio.BrokenResourceError) as error:
@@ -125,6 +138,14 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
                     written.set()
             self._queue.clear()
             self._queued_size_bytes = 0
+
+    def _take_queued(self) -> list[tuple[bytes, trio.Event | None]]:
+        """The frames to write next: one at least, and no more than is to lie in the socket's buffer at once."""
+        taken = [self._queue.popleft()]
+        size_bytes = len(taken[0][0])
+        while self._queue and (size_bytes := size_bytes + len(self._queue[0][0])) <= _WRITE_SIZE_BYTES:
+            taken.append(self._queue.popleft())
+        return taken
 
     def enqueue(self, frame: bytes, written: trio.Event | None = None) -> None:
         """Put a frame in line.
@@ -167,12 +188,51 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
             if kind == TYPE_DATA:
                 await trio.lowlevel.checkpoint()
 
-    async def _read_data_body(self, length: int) -> bytes:
-        if length + sum(len(buffer) for buffer in self.stream_buffers.values()) > BUFFERED_SIZE_BYTES_MAX:
+    def _check_buffered(self, length: int) -> None:
+        if length + sum(map(len, self.stream_buffers.values())) > BUFFERED_SIZE_BYTES_MAX:
             # The one exception for which libp2p closes the connection instead of going on out of step.
             raise trio.TooSlowError(f"{self.peer_id} sends more than its windows allow")
-        body: bytes = await super()._read_data_body(length)
-        return body
+
+    async def _read_data_body(self, length: int) -> bytes:
+        self._check_buffered(length)
+        with trio.fail_after(_BODY_TIMEOUT_S):
+            return await self._session.read(length)
+
+    async def next_header(self) -> bytes:
+        """The next header that libp2p has to see. Data and room for streams that are open are taken on the way.
+
+        Raises:
+            IncompleteReadError: the connection has ended.
+            trio.TooSlowError: the peer sends too much, or does not go on; libp2p closes the connection.
+        """
+        while True:
+            header = await self._session.read(HEADER_SIZE)
+            _, kind, flags, stream_id, length = _HEADER.unpack(header)
+            stream = self.streams.get(stream_id)
+            if flags or stream is None:
+                return header
+            if kind == TYPE_WINDOW_UPDATE and isinstance(stream.window_lock, WindowWatch):
+                stream.send_window += length
+                stream.window_lock.tell()
+            elif kind == TYPE_DATA and 0 < length <= MAX_WINDOW_SIZE:
+                await self._take_data(stream, length)
+            else:
+                return header
+
+    async def _take_data(self, stream: YamuxStream, length: int) -> None:
+        self._check_buffered(length)
+        if self._session.arrived.size_bytes < length:
+            with trio.fail_after(_BODY_TIMEOUT_S):
+                await self._session.fill(length)
+        buffer = self.stream_buffers.get(stream.stream_id)
+        if buffer is None or self._session.arrived.size_bytes < length:
+            # The stream was forgotten meanwhile, or the connection ends, which the next header tells.
+            self._session.arrived.take_parts(min(length, self._session.arrived.size_bytes))
+            return
+        for part in self._session.arrived.take_parts(length):
+            buffer += part
+        stream.recv_window = max(0, stream.recv_window - length)
+        self.stream_events[stream.stream_id].set()
 
     async def close(self, error_code: int = GO_AWAY_NORMAL) -> None:
         """Say goodbye if the peer listens, then close the socket."""
@@ -192,6 +252,22 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
         await super()._cleanup_on_error()
 
 
+class Headers:
+    """What libp2p's loop reads from: headers alone, since bodies are read by `QueuedYamux._read_data_body`."""
+
+    def __init__(self, muxed: QueuedYamux, session: Session) -> None:
+        self._muxed = muxed
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def read(self, size_bytes: int) -> bytes:
+        """A header."""
+        assert size_bytes == HEADER_SIZE, "libp2p reads nothing but headers here"
+        return await self._muxed.next_header()
+
+
 class WindowWatch:
     """Tells who writes on a stream that its window has changed. Yamux has no event for it, and polling is slow.
 
@@ -208,6 +284,10 @@ class WindowWatch:
 
     async def __aexit__(self, *exception: object) -> None:
         self._lock.release()
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake who waits: the window has grown."""
         self._changed.set()
 
     async def wait(self) -> None:
@@ -226,6 +306,19 @@ def take_arrived(stream: YamuxStream) -> bytearray:
         return bytearray()  # libp2p's own reading also ends streams, in the right order
     buffers[stream.stream_id] = bytearray()
     return cast(bytearray, arrived)
+
+
+async def wait_arrived(stream: YamuxStream) -> bool:
+    """Wait for something to arrive; false at once where only an end can follow, which libp2p's own reading tells."""
+    conn = stream.conn
+    event = conn.stream_events.get(stream.stream_id)
+    ended = stream.closed or stream.recv_closed or stream.reset_received or conn.event_shutting_down.is_set()
+    if ended or event is None or stream.stream_id not in conn.streams:
+        return False
+    await event.wait()
+    if stream.stream_id in conn.stream_events:
+        conn.stream_events[stream.stream_id] = trio.Event()
+    return True
 
 
 def write_now(stream: YamuxStream, data: bytes | memoryview) -> bool:

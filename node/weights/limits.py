@@ -79,3 +79,5 @@ STREAMS_SERVED_MAX: Final = 64
 STREAMS_SERVED_PER_PEER_MAX: Final = 16
 #: A served stream without a request, or whose peer reads nothing, for so long is closed.
 SERVE_IDLE_TIMEOUT_S: Final = 60.0
+#: A block file that was hashed is served for so long without being hashed again, unless it has changed.
+HASH_TRUSTED_S: Final = 600.0

@@ -32,6 +32,7 @@ from node.weights.cid import Block
 from node.weights.dag import check_name, join_path
 from node.weights.errors import BlockDamaged, BlockMismatch, BlockMissing, MalformedWeights, WeightsTooLarge
 from node.weights.files import Scratch, make_directory, sync_directory, sync_files, write_new, write_out
+from node.weights.hashed import Hashed
 from node.weights.limits import (
     BLOCK_SIZE_BYTES_MAX,
     BLOCKS_MAX,
@@ -65,6 +66,7 @@ class WeightsStore:
         self._blocks = root / "blocks"
         self._scratch = Scratch(root / "tmp")
         self._layout = layout
+        self._hashed = Hashed()
         self._blocks.mkdir(parents=True, exist_ok=True)
         self._scratch.clear()
         self._quota = Quota(size_bytes_max, lambda: sum(block.size_bytes for block in self.stored()))
@@ -81,24 +83,25 @@ class WeightsStore:
         """Whether a file for the block exists; its content is not looked at."""
         return self._path(cid).is_file()
 
-    def get_block(self, cid: Cid) -> Block:
-        """The block, hashed.
+    def get_block(self, cid: Cid, *, trust_s: float = 0.0) -> Block:
+        """The block, hashed, unless its file was found right so lately and is unchanged (`node.weights.hashed`).
 
         Raises:
             BlockMissing: not stored.
             BlockDamaged: stored bytes have changed; they are deleted, so that the block is missing from now on.
         """
         try:
-            return self._read(cid)
+            return self._read(cid, trust_s)
         except BlockDamaged:
             self.delete_block(cid)
             raise
 
-    def put_block(self, block: Block, *, sync: bool = True) -> bool:
+    def put_block(self, block: Block, *, sync: bool = True, direct: bool = False) -> bool:
         """Store a block.
 
         Args:
             sync: also against a power cut; who says no calls `sync_blocks` later.
+            direct: it will not be read soon, see `node.weights.direct`.
 
         Returns:
             Whether it had to be written: False when the same bytes are there already.
@@ -118,7 +121,7 @@ class WeightsStore:
             else:
                 path.parent.mkdir(exist_ok=True)
         self._quota.take(len(block.data))
-        self._scratch.write(block.data, path, sync=sync)
+        self._scratch.write(block.data, path, sync=sync, direct=direct)
         return True
 
     def sync_blocks(self, cids: Iterable[Cid]) -> None:
@@ -322,16 +325,21 @@ class WeightsStore:
         except FileNotFoundError:
             return None
 
-    def _read(self, cid: Cid) -> Block:
+    def _read(self, cid: Cid, trust_s: float = 0.0) -> Block:
         try:
-            with open(self._path(cid), "rb") as file:
-                data = file.read(BLOCK_SIZE_BYTES_MAX + 1)
+            with open(self._path(cid), "rb", buffering=0) as file:
+                state = os.fstat(file.fileno())
+                data = file.read(min(state.st_size, BLOCK_SIZE_BYTES_MAX) + 1)
         except FileNotFoundError:
             raise BlockMissing(cid) from None
+        if trust_s and self._hashed.knows(cid, state, trust_s):
+            return Block(cid, data)
         try:
-            return Block.check(cid, data)
+            block = Block.check(cid, data)
         except BlockMismatch as error:
             raise BlockDamaged(cid) from error
+        self._hashed.add(cid, state)
+        return block
 
     def _walk(self, cid: Cid) -> Iterator[tuple[Expected, str, Block | BlockMissing | BlockDamaged]]:
         """Every distinct block below ``cid`` with one path it belongs to, parents first; stops at bad ones."""
