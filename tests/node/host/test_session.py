@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.io.exceptions import IncompleteReadError, IOException
 from libp2p.security.noise.io import MAX_PLAINTEXT_LENGTH
 from noise.connection import NoiseConnection
-import pytest
 
 from node.host.session import Session
 from tests.node.host.wires import Wire, with_noise
