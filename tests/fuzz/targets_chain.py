@@ -83,6 +83,11 @@ class ReplicaTarget:
             self._note(self._replica.on_message(signed(message) if data[0] & 1 else message, "peer"))
         except InputError:
             return
+        except StateError as error:
+            # All authorities have signed for something invalid, and the node stops.
+            if "a quorum finalised" not in str(error) or not data[0] & 1:
+                raise
+            self._replica = None
 
     def _note(self, effects: tuple[object, ...]) -> None:
         self._timers += [effect.timer for effect in effects if isinstance(effect, StartTimer)][:50]
@@ -102,9 +107,26 @@ def signed(message: Message) -> Message:
             body = replace(one, block=block.hash)
             key = _KEY_OF.get(body.proposer, KEYS[1])
             body = replace(body, proposer=key.address)
+            polka = None if polka is None else _sign_certificate(replace(polka, block=block.hash))
             return ProposalMessage(replace(body, signature=key.sign(body.signing_bytes())), block, polka)
-        case _:
+        case CertificateMessage(one):
+            return CertificateMessage(_sign_certificate(one))
+        case FinalBlockMessage(final):
+            certificate_ = _sign_certificate(replace(final.certificate, block=final.block.hash))
+            return FinalBlockMessage(FinalBlock(final.block, certificate_))
+        case RoundStatus():
             return message
+
+
+def _sign_certificate(one: Certificate) -> Certificate:
+    """The same statement with the signatures of those whom it names and of as many others as it has strangers."""
+    known = [entry.voter for entry in one.signatures if entry.voter in _KEY_OF]
+    others = [address for address in _KEY_OF if address not in known]
+    voters = {*known, *others[: len(one.signatures) - len(known)]}
+    unsigned = (
+        Vote(one.chain_id, one.set_id, one.height, one.round, one.kind, one.block, voter, bytes(64)) for voter in voters
+    )
+    return Certificate.of(_sign_vote(vote) for vote in unsigned) if voters else one
 
 
 def _sign_vote(one: Vote) -> Vote:

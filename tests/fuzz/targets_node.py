@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,6 @@ from node.config import parse_config, parse_roles
 from node.errors import UsageError
 from node.genesis_file import GenesisFile, load_genesis_file, save_genesis_file
 from node.home import load_card
-from node.host.framing import FrameStream, serve
 from node.host.interface import Stream
 from node.mempool import Mempool, Origin
 from node.multiaddress import parse_multiaddress
@@ -47,61 +45,12 @@ from pdfedchain.types.jobs import JobMessage
 from pdfedchain.types.ledger import LedgerGenesis
 from pdfedchain.types.transaction import SignedTransaction, Transaction
 from pdfedchain.types.transaction import Transfer as Payment
+from tests.fuzz.streams import StreamTarget, framed
 from tests.fuzz.target import LENGTH_MAX, Target, scratch_folder
 from tests.fuzz.targets_light import LightWorld
 from tests.pdfedchain.ledger_world import CHAIN_ID, World, key_of
 
-__all__ = ["node_targets"]
-
-
-class FedStream(FrameStream):
-    """A stream on which a peer has sent these bytes, in parts, and has ended its side."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__("peer", "/fuzz/1")
-        middle = len(data) // 2
-        self._parts = deque(part for part in (data[:middle], data[middle:]) if part)
-        self.sent_size_bytes = 0
-
-    def _write_now(self, data: bytes) -> bool:
-        self.sent_size_bytes += len(data)
-        return True
-
-    async def _write(self, data: bytes) -> None:
-        self.sent_size_bytes += len(data)
-
-    async def _read_some(self) -> bytes:
-        return self._parts.popleft() if self._parts else b""
-
-    async def _close(self) -> None:
-        self._closed = True
-
-    async def _reset(self) -> None:
-        self._closed = True
-
-
-def framed(*frames: bytes) -> bytes:
-    return b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames)
-
-
-class StreamTarget:
-    """A stream handler behind the guard of every host; what the guard has to catch for it counts as a defect."""
-
-    def __init__(self, handler: Callable[[Stream], Awaitable[object]]) -> None:
-        self._handler = handler
-
-    def __call__(self, data: bytes) -> None:
-        counters: Counter[str] = Counter()
-        stream = FedStream(data)
-
-        async def handle(given: Stream) -> None:
-            await self._handler(given)
-
-        trio.run(serve, stream, handle, lambda peer_id, reason: None, counters)
-        if counters["stream_handler_errors"]:
-            raise AssertionError("the handler failed in a way it does not document")
-        if stream.sent_size_bytes > 64 * 2**20:
-            raise AssertionError(f"{stream.sent_size_bytes} bytes sent for {len(data)}")
+__all__ = ["MempoolTarget", "node_targets", "signed_payment"]
 
 
 HELLO = Hello(1, CHAIN_ID, Hash(b"g" * 32), key_of("trainer").address, 5, b"sessions")
@@ -165,7 +114,7 @@ async def _inline(work: Callable[[], Any]) -> Any:
     return work()
 
 
-def _signed(nonce: int) -> bytes:
+def signed_payment(nonce: int) -> bytes:
     key = key_of("trainer")
     return encode(Transaction(CHAIN_ID, key.address, nonce, Payment(key_of("voter").address, 1)).sign(key))
 
@@ -326,8 +275,8 @@ def node_targets() -> Iterator[Target]:
     snapshots.committed()
     asked = framed(encode(SnapshotRequest(None, 0, 1)), encode(SnapshotRequest(6, 0, 5)))
     yield Target("handle/snapshot-requests", StreamTarget(snapshots.handle), (asked, requests))
-    batch = encode(TransactionBatch((_signed(0), b"none", _signed(1))))
-    yield Target("handle/transaction-gossip", GossipTarget(), (batch, encode(TransactionBatch((_signed(0),)))))
+    batch = encode(TransactionBatch((signed_payment(0), b"none", signed_payment(1))))
+    yield Target("handle/transaction-gossip", GossipTarget(), (batch, encode(TransactionBatch((signed_payment(0),)))))
     yield Target("handle/mempool", MempoolTarget(), tuple(b"\x00" + _payment(nonce) for nonce in (0, 1, 5)))
     yield Target("handle/weights-blocks", WeightsTarget(), (b"\xff|".join((nodes[1], nodes[0], b"\x00leaf")), *nodes))
     yield Target("parse/weights-node", _dag_node, nodes)

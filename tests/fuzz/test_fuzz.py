@@ -14,7 +14,7 @@ from tests.fuzz.targets_codec import every_type
 
 TARGETS = all_targets()
 #: Inputs per target here: all of them together take a few seconds.
-INPUTS = {"handle": 60, "decode": 120}
+INPUTS = {"handle": 60, "decode": 120, "answer": 60}
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
