@@ -11,11 +11,10 @@ anything in it is believed.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pdfedchain.application import Execution
 from pdfedchain.codec import decode, encode
@@ -31,13 +30,21 @@ from pdfedchain.store.checks import (
     not_empty,
     not_here,
 )
+from pdfedchain.store.rows import (
+    BlockRows,
+    hash_prefix,
+    unpack_events,
+    unpack_hashes,
+    unpack_positions,
+    write_light,
+)
+from pdfedchain.store.schema import EVENTS, EVENTS_ABOUT, EVENTS_OF_KIND, FORGET_EVENTS, TRANSACTIONS_ABOUT
 from pdfedchain.store.sqlite_file import SqliteFile
 from pdfedchain.types.authorities import AuthoritySet
 from pdfedchain.types.block import Block, BlockBody, FinalBlock
 from pdfedchain.types.event import Event, StoredEvent, StoredTransaction
 from pdfedchain.types.genesis import Genesis
 from pdfedchain.types.light import LightBlock
-from pdfedchain.types.transaction import transaction_hash
 
 __all__ = ["SqliteStore"]
 
@@ -81,6 +88,8 @@ class SqliteStore(SqliteFile):
         self._tree: tuple[int, StateTree] | None = None
         self._genesis: Genesis | None = None
         self._last: tuple[LightBlock, AuthoritySet] | None = None
+        #: Blocks of a batch that are not written yet; outside a batch there are none.
+        self._batch: BlockRows | None = None
         self._open_file(path, read_only=read_only)
         try:
             if check_state and self.genesis() is not None:
@@ -110,7 +119,7 @@ class SqliteStore(SqliteFile):
         with self._transaction("IMMEDIATE"):
             check_restored(self.genesis(), last, state, authorities)
             for block in (*handovers, last):
-                self._write_light(block)
+                write_light(self._connection, block)
             self._begin(genesis, state, authorities)
             self._put_height("headers_from", last.header.height)
             self._put_height("events_from", last.header.height + 1)
@@ -122,102 +131,82 @@ class SqliteStore(SqliteFile):
         self._put_meta("next_authorities", encode(authorities))
         self._connection.executemany("INSERT INTO state VALUES (?, ?)", state.items())
 
-    def commit(self, final: FinalBlock, execution: Execution) -> None:
-        before = self.state()
-        height, body = final.block.header.height, final.block.body
-        with self._transaction("IMMEDIATE"):
-            last, authorities = self._newest()
-            check_follows(final, execution, self.genesis(), last)
-            light = light_block_of(final, execution)
-            self._write_light(light)
-            self._connection.execute("INSERT INTO bodies VALUES (?, ?)", (height, body.encoded))
-            self._write_transactions(height, body, execution.transaction_subjects)
-            self._write_events(height, execution.events)
-            self._write_state(before, execution.state)
-            if execution.next_authorities is not authorities:
-                self._put_meta("next_authorities", encode(execution.next_authorities))
-        self._tree, self._last = (height, execution.state), (light, execution.next_authorities)
-
-    def _newest(self) -> tuple[LightBlock | None, AuthoritySet | None]:
-        """The last block, and the set that votes on the next one if it is known without reading it."""
-        height = self.height()
-        if self._last is not None and self._last[0].header.height == height:
-            return self._last
-        return (self.light_block(height) if height else None), None
-
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        with self._reporting():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            finally:
-                try:
-                    self._connection.execute("COMMIT")
-                except sqlite3.Error:
-                    # What was committed in the batch is not in the file.
-                    self._tree = self._last = None
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
-
     def _put_meta(self, name: str, value: bytes) -> None:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def _put_height(self, name: str, height: int) -> None:
         self._put_meta(name, height.to_bytes(8, "big"))
 
-    def _write_light(self, block: LightBlock) -> None:
-        height = block.header.height
-        self._connection.execute("INSERT INTO light_blocks VALUES (?, ?, ?)", (height, block.hash, encode(block)))
-        if block.is_handover:
-            self._connection.execute("INSERT INTO handovers VALUES (?)", (height,))
+    def commit(self, final: FinalBlock, execution: Execution) -> None:
+        with self._reporting():
+            if self._batch is not None:
+                if not self._connection.in_transaction:
+                    raise StateError("what this batch committed before could not be written")
+                self._add(self._batch, final, execution)
+                if self._batch.is_full:
+                    self._settle()
+                return
+            rows, tree, last = BlockRows(), self._tree, self._last
+            try:
+                with self._transaction("IMMEDIATE"):
+                    self._add(rows, final, execution)
+                    rows.write(self._connection)
+            except BaseException:
+                self._tree, self._last = tree, last
+                raise
 
-    # Rows are written in the order of their keys, so that neighbours are found in one page.
+    def _add(self, rows: BlockRows, final: FinalBlock, execution: Execution) -> None:
+        before, height, written = self.state(), self.height(), None
+        if self._last is not None and self._last[0].header.height == height:
+            written = self._last[1]
+        check_follows(final, execution, self.genesis(), self.light_block(height) if height else None)
+        light = light_block_of(final, execution)
+        rows.add(light, final.block.body, execution, before=before, authorities=written)
+        self._tree, self._last = (light.header.height, execution.state), (light, execution.next_authorities)
 
-    def _write_transactions(self, height: int, body: BlockBody, subjects: tuple[tuple[bytes, ...], ...]) -> None:
-        hashes = [transaction_hash(transaction) for transaction in body.transactions]
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO transactions VALUES (?, ?)", [(each, height) for each in sorted(hashes)]
-        )
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO transaction_subjects VALUES (?, ?, ?, ?)",
-            sorted(
-                (subject, height, position, hashes[position])
-                for position, about in enumerate(subjects)
-                for subject in about
-            ),
-        )
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        with self._reporting():
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._batch = BlockRows()
+            try:
+                yield
+            finally:
+                try:
+                    self._settle()
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    self._give_up()
+                    raise
+                finally:
+                    self._batch = None
+
+    def _settle(self) -> None:
+        """Write what the batch has gathered, or give up all of the batch."""
+        if self._batch:
+            rows, self._batch = self._batch, BlockRows()
+            try:
+                rows.write(self._connection)
+            except BaseException:
+                self._give_up()
+                raise
+
+    def _give_up(self) -> None:
+        """Nothing that was committed in the batch is in the file."""
+        self._tree = self._last = None
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def prune(self, *, below_height: int, events: bool = False) -> int:
-        with self._transaction("IMMEDIATE"):
+        with self._reading(), self._transaction("IMMEDIATE"):
             below = min(below_height, self.height())
             pruned = self._connection.execute("DELETE FROM bodies WHERE height < ?", (below,)).rowcount
             if events:
-                self._connection.execute("DELETE FROM events WHERE height < ?", (below,))
-                self._connection.execute("DELETE FROM event_subjects WHERE height < ?", (below,))
+                for statement in FORGET_EVENTS:
+                    self._connection.execute(statement, (below,))
                 if below > self.events_from():
                     self._put_height("events_from", below)
         return pruned
-
-    def _write_events(self, height: int, events: tuple[Event, ...]) -> None:
-        self._connection.executemany(
-            "INSERT INTO events VALUES (?, ?, ?, ?)",
-            ((height, position, event.kind, encode(event)) for position, event in enumerate(events)),
-        )
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO event_subjects VALUES (?, ?, ?)",
-            sorted((subject, height, position) for position, event in enumerate(events) for subject in event.subjects),
-        )
-
-    def _write_state(self, before: StateTree, after: StateTree) -> None:
-        changes = sorted(after.changes_since(before))
-        self._connection.executemany(
-            "DELETE FROM state WHERE key = ?", [(key,) for key, value in changes if value is None]
-        )
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO state VALUES (?, ?)", [change for change in changes if change[1] is not None]
-        )
 
     # Reading
 
@@ -231,6 +220,8 @@ class SqliteStore(SqliteFile):
         return self._genesis
 
     def height(self) -> int:
+        if self._batch and self._last is not None:
+            return self._last[0].header.height
         return int(self._row("SELECT coalesce(max(height), 0) FROM light_blocks")[0])
 
     def final_block(self, height: int) -> FinalBlock:
@@ -251,6 +242,9 @@ class SqliteStore(SqliteFile):
         return self.final_block(row[0])
 
     def light_block(self, height: int) -> LightBlock:
+        last = self._last
+        if last is not None and last[0].header.height == height:
+            return last[0]
         row = self._row("SELECT light FROM light_blocks WHERE height = ?", min(height, _HEIGHT_MAX))
         if row is None:
             raise not_here("header", height, kept_from=self.headers_from(), last=self.height())
@@ -264,7 +258,7 @@ class SqliteStore(SqliteFile):
         )
         last = _HEIGHT_MAX if to_height is None else min(to_height, _HEIGHT_MAX)
         while True:
-            with self._reporting():
+            with self._reading():
                 page = self._connection.execute(sql, (from_height, last, _PAGE_ROWS)).fetchall()
                 blocks = [self._light(row[0]) for row in page]
             yield from blocks
@@ -322,50 +316,56 @@ class SqliteStore(SqliteFile):
     def events(
         self, *, from_height: int, to_height: int | None = None, kind: str | None = None, subject: bytes | None = None
     ) -> Iterator[StoredEvent]:
-        sql, arguments = "SELECT e.height, e.position, e.event FROM ", list[Any]()
-        if subject is None:
-            sql += "events e WHERE "
+        if subject is not None:
+            places = self._places(EVENTS_ABOUT, subject, from_height, to_height)
+        elif kind is not None:
+            places = self._places(EVENTS_OF_KIND, kind, from_height, to_height)
         else:
-            sql += "event_subjects s JOIN events e USING (height, position) WHERE s.subject = ? AND "
-            arguments.append(subject)
-        if kind is not None:
-            sql += "e.kind = ? AND "
-            arguments.append(kind)
-        sql += "e.height <= ? AND (e.height, e.position) > (?, ?) ORDER BY e.height, e.position LIMIT ?"
-        arguments.append(_HEIGHT_MAX if to_height is None else min(to_height, _HEIGHT_MAX))
-        height, position = from_height, -1
-        while True:
-            with self._reporting():
-                page = self._connection.execute(sql, (*arguments, height, position, _PAGE_ROWS)).fetchall()
-                stored = [StoredEvent(row[0], row[1], self._event(row[2])) for row in page]
-            yield from stored
-            if len(page) < _PAGE_ROWS:
-                return
-            height, position = page[-1][:2]
+            places = self._places(EVENTS, None, from_height, to_height)
+        for height, packed in places:
+            with self._reading():
+                row = self._row("SELECT events FROM events WHERE height = ?", height)
+                # Pruned meanwhile, there is none.
+                encoded = [] if row is None else unpack_events(row[0])
+                positions = range(len(encoded)) if packed is None else unpack_positions(packed, len(encoded))
+                stored = [StoredEvent(height, position, self._event(encoded[position])) for position in positions]
+            yield from (each for each in stored if kind is None or each.event.kind == kind)
 
     def _event(self, data: bytes) -> Event:
         return decode(Event, data, size_bytes_max=_EVENT_SIZE_BYTES_MAX)
 
+    def _places(
+        self, sql: str, key: object, from_height: int, to_height: int | None
+    ) -> Iterator[tuple[int, bytes | None]]:
+        """Heights and packed positions, page by page."""
+        last = _HEIGHT_MAX if to_height is None else min(to_height, _HEIGHT_MAX)
+        while True:
+            page = self._rows(sql, {"key": key, "from": from_height, "to": last, "limit": _PAGE_ROWS})
+            yield from page
+            if len(page) < _PAGE_ROWS:
+                return
+            from_height = page[-1][0] + 1
+
     def transaction_height(self, transaction: Hash) -> int | None:
-        row = self._row("SELECT height FROM transactions WHERE hash = ?", transaction)
-        return None if row is None else int(row[0])
+        sql = "SELECT height FROM transactions WHERE hash_prefix = ? ORDER BY height DESC"
+        for (height,) in self._rows(sql, (hash_prefix(transaction),)):
+            if transaction in self._hashes(height):
+                return int(height)
+        return None
+
+    def _hashes(self, height: int) -> Sequence[Hash]:
+        """Of the transactions of a block."""
+        row = self._row("SELECT hashes FROM transaction_hashes WHERE height = ?", height)
+        return () if row is None else unpack_hashes(row[0])
 
     def transactions_about(
         self, subject: bytes, *, from_height: int = 1, to_height: int | None = None
     ) -> Iterator[StoredTransaction]:
-        sql = (
-            "SELECT height, position, hash FROM transaction_subjects WHERE subject = ? AND height <= ?"
-            " AND (height, position) > (?, ?) ORDER BY height, position LIMIT ?"
-        )
-        last = _HEIGHT_MAX if to_height is None else min(to_height, _HEIGHT_MAX)
-        height, position = from_height, -1
-        while True:
-            with self._reporting():
-                page = self._connection.execute(sql, (subject, last, height, position, _PAGE_ROWS)).fetchall()
-            yield from (StoredTransaction(row[0], row[1], Hash(row[2])) for row in page)
-            if len(page) < _PAGE_ROWS:
-                return
-            height, position = page[-1][:2]
+        for height, packed in self._places(TRANSACTIONS_ABOUT, subject, from_height, to_height):
+            with self._reading():
+                hashes = self._hashes(height)
+                positions = unpack_positions(packed or b"", len(hashes))
+            yield from (StoredTransaction(height, position, hashes[position]) for position in positions)
 
     def state_value(self, key: bytes) -> bytes | None:
         row = self._row("SELECT value FROM state WHERE key = ?", key)
@@ -374,8 +374,7 @@ class SqliteStore(SqliteFile):
     def state_items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         after, sql = None, "SELECT key, value FROM state WHERE key >= ? ORDER BY key LIMIT ?"
         while True:
-            with self._reporting():
-                page = self._connection.execute(sql, (prefix if after is None else after, _PAGE_ROWS)).fetchall()
+            page = self._rows(sql, (prefix if after is None else after, _PAGE_ROWS))
             for key, value in page:
                 if not key.startswith(prefix):
                     return

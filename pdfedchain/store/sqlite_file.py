@@ -14,33 +14,12 @@ from typing import Any, Final
 
 from pdfedchain.errors import DecodeError, NotFound, StateError
 from pdfedchain.store.durable import sync_fully
+from pdfedchain.store.schema import SCHEMA, SCHEMA_VERSION
 
 __all__ = ["SqliteFile"]
 
 #: "PDFC" in ASCII.
 _APPLICATION_ID: Final = 0x50444643
-_SCHEMA_VERSION: Final = 2
-_SCHEMA: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE light_blocks (height INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, light BLOB NOT NULL);
-CREATE TABLE bodies (height INTEGER PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE handovers (height INTEGER PRIMARY KEY);
-CREATE TABLE transactions (hash BLOB PRIMARY KEY, height INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE transaction_subjects (
-    subject BLOB NOT NULL, height INTEGER NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL,
-    PRIMARY KEY (subject, height, position)
-) WITHOUT ROWID;
-CREATE TABLE events (
-    height INTEGER NOT NULL, position INTEGER NOT NULL, kind TEXT NOT NULL, event BLOB NOT NULL,
-    PRIMARY KEY (height, position)
-) WITHOUT ROWID;
-CREATE INDEX events_by_kind ON events (kind, height, position);
-CREATE TABLE event_subjects (
-    subject BLOB NOT NULL, height INTEGER NOT NULL, position INTEGER NOT NULL,
-    PRIMARY KEY (subject, height, position)
-) WITHOUT ROWID;
-CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-"""
 
 _BUSY_TIMEOUT_S: Final = 5.0
 
@@ -82,8 +61,8 @@ class SqliteFile:
         if tables == 0 and self._pragma("application_id") == 0:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(
-                f"BEGIN IMMEDIATE; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_SCHEMA_VERSION};"
-                f"{_SCHEMA} COMMIT;"
+                f"BEGIN IMMEDIATE; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION};"
+                f"{SCHEMA} COMMIT;"
             )
         sync_fully(self._connection)
         self._connection.execute(f"PRAGMA cache_size={-_CACHE_SIZE_KIB}")
@@ -95,10 +74,10 @@ class SqliteFile:
             raise NotFound(f"{self._path} is still being made", hint="try again in a moment")
         if kind != _APPLICATION_ID:
             raise StateError(f"{self._path} is not a chain database", hint="name another file, or move this one away")
-        if version != _SCHEMA_VERSION:
+        if version != SCHEMA_VERSION:
             raise StateError(
-                f"{self._path} has schema version {version}; this program reads version {_SCHEMA_VERSION}",
-                hint="use the program version that wrote it",
+                f"{self._path} has schema version {version}; this program reads version {SCHEMA_VERSION}",
+                hint="use the program version that wrote it, or fetch the chain anew into an empty home",
             )
 
     def _pragma(self, name: str) -> int:
@@ -133,6 +112,20 @@ class SqliteFile:
                         self._connection.execute("RELEASE part")
                 raise
 
-    def _row(self, sql: str, *arguments: Any) -> Any:
+    def _settle(self) -> None:
+        """Write what waits to be written, since somebody is about to read."""
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """`_reporting`, and nothing waits to be written."""
         with self._reporting():
+            self._settle()
+            yield
+
+    def _row(self, sql: str, *arguments: Any) -> Any:
+        with self._reading():
             return self._connection.execute(sql, arguments).fetchone()
+
+    def _rows(self, sql: str, arguments: tuple[Any, ...] | dict[str, Any]) -> list[Any]:
+        with self._reading():
+            return self._connection.execute(sql, arguments).fetchall()

@@ -8,11 +8,14 @@ the ones after it.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated, Final
 
 from pdfedchain.codec import canonical, encode, tag_of
 from pdfedchain.crypto import SigningKey, hash_of, tagged_hash, verify
+from pdfedchain.crypto.hash import hash_prefix
 from pdfedchain.ids import Address, Cid, Hash, Name, Range, Size, UInt
 from pdfedchain.limits import PARENTS_MAX, SIGNATURE_SIZE_BYTES, TEXT_LENGTH_MAX
 from pdfedchain.types.ballot import BallotKind, Salt
@@ -50,6 +53,7 @@ __all__ = [
     "Transfer",
     "WithoutNonce",
     "transaction_hash",
+    "transaction_hashes",
 ]
 
 
@@ -312,3 +316,9 @@ def transaction_hash(transaction: bytes) -> Hash:
     It needs no decoding, so other applications' transactions have one too.
     """
     return tagged_hash(tag_of(SignedTransaction), transaction)
+
+
+def transaction_hashes(transactions: Iterable[bytes]) -> list[Hash]:
+    """`transaction_hash` of each."""
+    prefix = hash_prefix(tag_of(SignedTransaction))
+    return [Hash(sha256(prefix + transaction).digest()) for transaction in transactions]

@@ -79,8 +79,8 @@ def test_foreign_newer_and_damaged_files_are_refused_in_a_sentence(tmp_path: Pat
     edit(foreign, "CREATE TABLE t (x)")
     newer = tmp_path / "newer.db"
     filled(newer)
-    edit(newer, "PRAGMA user_version=3")
-    for path, message in ((text, "not a database"), (foreign, "not a chain database"), (newer, "schema version 3")):
+    edit(newer, "PRAGMA user_version=4")
+    for path, message in ((text, "not a database"), (foreign, "not a chain database"), (newer, "schema version 4")):
         before = path.read_bytes()
         for opened in (SqliteStore, SqliteStore.open_read_only):
             with pytest.raises(StateError, match=message):
