@@ -140,8 +140,7 @@ class SqliteStore(SqliteFile):
     def commit(self, final: FinalBlock, execution: Execution) -> None:
         with self._reporting():
             if self._batch is not None:
-                if not self._connection.in_transaction:
-                    raise StateError("what this batch committed before could not be written")
+                self._check_batch()
                 self._add(self._batch, final, execution)
                 if self._batch.is_full:
                     self._settle()
@@ -171,15 +170,21 @@ class SqliteStore(SqliteFile):
             self._batch = BlockRows()
             try:
                 yield
+                self._check_batch()
             finally:
                 try:
-                    self._settle()
-                    self._connection.execute("COMMIT")
+                    if self._connection.in_transaction:
+                        self._settle()
+                        self._connection.execute("COMMIT")
                 except BaseException:
                     self._give_up()
                     raise
                 finally:
                     self._batch = None
+
+    def _check_batch(self) -> None:
+        if not self._connection.in_transaction:
+            raise StateError(f"{self._path}: what this batch committed before could not be written")
 
     def _settle(self) -> None:
         """Write what the batch has gathered, or give up all of the batch."""

@@ -267,7 +267,9 @@ def test_damaged_beginnings_and_ends_are_named(tmp_path: Path, name: str) -> Non
 def test_a_damaged_event_is_named(tmp_path: Path) -> None:
     path = tmp_path / "chain.db"
     durable(path)
-    assert audited(path, "UPDATE events SET event = x'90' WHERE height = 2") == [(ProblemKind.EVENTS, "block 2")]
+    for damage in ("x'91c40190'", "x'9190'", "x'c0'", "x'93'", "zeroblob(9)"):
+        found = audited(path, f"UPDATE events SET events = {damage} WHERE height = 2")
+        assert found == [(ProblemKind.EVENTS, "block 2")]
 
 
 def test_pruned_bodies_are_said_to_be_pruned_and_the_rest_is_checked(tmp_path: Path) -> None:

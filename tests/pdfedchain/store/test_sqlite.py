@@ -15,7 +15,9 @@ import pytest
 
 from pdfedchain.crypto import StateTree
 from pdfedchain.errors import NotFound, StateError
+from pdfedchain.ids import Hash
 from pdfedchain.store.sqlite import SqliteStore
+from pdfedchain.types.transaction import transaction_hash
 from tests.pdfedchain.chain_world import Maker
 
 
@@ -191,6 +193,78 @@ def test_a_failed_write_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     edit(path, "DROP TRIGGER full2")
     store.commit(final, execution)
     assert (store.height(), store.state_value(b"a")) == (4, b"1")
+    store.close()
+
+
+def test_a_batch_that_cannot_be_written_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    filled(path)
+    store = SqliteStore(path)
+    edit(path, "CREATE TRIGGER full BEFORE INSERT ON bodies WHEN NEW.height = 5 BEGIN SELECT RAISE(ABORT, 'full'); END")
+    maker = Maker.start()
+    for i in range(3):
+        maker.advance(b"key%d=value" % i)
+    blocks = [maker.advance(b"a=%d" % i) for i in range(3)]
+
+    def commit_all(*, look: bool) -> None:
+        with store.batch():
+            for final, execution in blocks:
+                store.commit(final, execution)
+                assert store.height() == final.block.header.height
+                if look:
+                    assert store.state_value(b"a") is not None
+
+    for look in (False, True):
+        with pytest.raises(StateError, match="full"):
+            commit_all(look=look)
+        assert (store.height(), store.state_value(b"a"), store.transaction_height(transaction_hash(b"a=0"))) == (
+            3,
+            None,
+            None,
+        )
+        assert list(store.events(from_height=4)) == []
+    edit(path, "DROP TRIGGER full")
+    commit_all(look=False)
+    assert (store.height(), store.state().root) == (6, maker.position.state.root)
+    store.close()
+
+
+def test_a_batch_that_has_failed_takes_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    filled(path)
+    store = SqliteStore(path)
+    edit(path, "CREATE TRIGGER full BEFORE INSERT ON bodies BEGIN SELECT RAISE(ABORT, 'full'); END")
+    maker = Maker.start()
+    for i in range(3):
+        maker.advance(b"key%d=value" % i)
+    block = maker.advance(b"a=1")
+
+    def go_on_regardless() -> None:
+        with store.batch():
+            store.commit(*block)
+            with pytest.raises(StateError, match="full"):
+                store.transaction_height(transaction_hash(b"a=1"))
+            with pytest.raises(StateError, match="could not be written"):
+                store.commit(*block)
+
+    with pytest.raises(StateError, match="could not be written"):
+        go_on_regardless()
+    edit(path, "DROP TRIGGER full")
+    assert store.height() == 3
+    store.commit(*block)
+    assert (store.height(), store.state_value(b"a")) == (4, b"1")
+    store.close()
+
+
+def test_a_transaction_is_found_although_another_hash_begins_alike(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    filled(path)
+    name = transaction_hash(b"key0=value")
+    prefix = int.from_bytes(name[:8], "big", signed=True)
+    edit(path, "INSERT INTO transactions VALUES (?, 3)", prefix)
+    store = SqliteStore(path)
+    assert store.transaction_height(name) == 1
+    assert store.transaction_height(Hash(name[:8] + bytes(24))) is None
     store.close()
 
 

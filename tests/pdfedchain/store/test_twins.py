@@ -23,6 +23,7 @@ WORDS = st.sampled_from([b"a=1", b"a=22", b"-a", b"b/x=3", b"b/y=", b"@authority
 STEPS = st.lists(
     st.tuples(st.just("commit"), st.lists(WORDS, max_size=3))
     | st.tuples(st.just("prune"), st.integers(0, 12), st.booleans())
+    | st.tuples(st.just("batch"), st.lists(st.lists(WORDS, max_size=3), max_size=4), st.booleans())
     | st.tuples(st.just("restore"))
     | st.tuples(st.just("refuse"))
     | st.tuples(st.just("reopen")),
@@ -55,6 +56,8 @@ def everything(store: Store) -> dict[str, Any]:
         "some events": list(store.events(from_height=2, to_height=5, kind="written", subject=b"a")),
         "about": list(store.transactions_about(b"a")),
         "about lately": list(store.transactions_about(b"any", from_height=2, to_height=4)),
+        "about any": list(store.transactions_about(b"any")),
+        "written": list(store.events(from_height=1, kind="written")),
         "where": [store.transaction_height(transaction_hash(word)) for word in (b"a=1", b"-a", b"never")],
     }
     for at in range(height + 3):
@@ -85,6 +88,14 @@ class Twins:
         final, execution = self.maker.advance(*words)
         for store in (self.memory, self.disk):
             store.commit(final, execution)
+
+    def batch(self, blocks: list[list[bytes]], look: bool) -> None:
+        """Blocks that become durable together; asked for in between, they are all there."""
+        with self.memory.batch(), self.disk.batch():
+            for words in blocks:
+                self.commit(words)
+                if look:
+                    assert everything(self.memory) == everything(self.disk)
 
     def prune(self, below_height: int, events: bool) -> None:
         memory, disk = (store.prune(below_height=below_height, events=events) for store in (self.memory, self.disk))
