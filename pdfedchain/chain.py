@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from weakref import WeakSet
 
-from pdfedchain.application import Application, versions_of, versions_text
+from pdfedchain.application import Application, BlockContext, versions_of, versions_text
+from pdfedchain.consensus.blocks import Position
 from pdfedchain.consensus.effects import Committed
 from pdfedchain.consensus.replica import Replica
 from pdfedchain.crypto import SigningKey, StateTree
@@ -127,6 +128,8 @@ class Chain:
         self._clock = clock or _now_ms
         self._ahead_ms = 0
         self._waiting: dict[bytes, None] = {}
+        #: Where and when a transaction was checked last.
+        self._checked: tuple[Position, BlockContext] | None = None
         self._snapshots: list[_Moment] = []
         self._snapshots_taken = 0
         self._subscriptions: WeakSet[Subscription] = WeakSet()
@@ -275,10 +278,13 @@ class Chain:
         return final
 
     def _check(self, transaction: bytes) -> None:
-        position = self._replica.position
-        context = position.context(round_=0, time_ms=self._time_ms(), proposer=self._key.address)
+        position, time_ms = self._replica.position, self._time_ms()
+        checked = self._checked
+        if checked is None or checked[0] is not position or checked[1].time_ms != time_ms:
+            context = position.context(round_=0, time_ms=time_ms, proposer=self._key.address)
+            checked = self._checked = position, context
         try:
-            self._application.check(position.state, context, transaction)
+            self._application.check(position.state, checked[1], transaction)
         except NotYet:
             # Only the embedding program submits here: what may succeed later waits, unbounded.
             return

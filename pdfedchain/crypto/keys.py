@@ -17,10 +17,11 @@ from pdfedchain.limits import PUBLIC_KEY_SIZE_BYTES
 
 __all__ = ["SigningKey", "check_address", "verifies", "verify"]
 
-# The y coordinates (sign bit cleared) of the eight points of small order, and the non-canonical encodings of
-# two of them: the same list as libsodium's ge25519_has_small_order.
-_SMALL_ORDER_Y = frozenset(
-    bytes.fromhex(text)
+# The y coordinates of the eight points of small order, and the non-canonical encodings of two of them, each with both
+# sign bits: the same list as libsodium's ge25519_has_small_order.
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(text)[:31] + bytes([bytes.fromhex(text)[31] | sign])
+    for sign in (0, 0x80)
     for text in (
         "0000000000000000000000000000000000000000000000000000000000000000",
         "0100000000000000000000000000000000000000000000000000000000000000",
@@ -69,7 +70,7 @@ def check_address(address: Address) -> None:
     """
     if len(address) != PUBLIC_KEY_SIZE_BYTES:
         raise SignatureError(f"a public key has {PUBLIC_KEY_SIZE_BYTES} bytes, not {len(address)}")
-    if address[:31] + bytes([address[31] & 0x7F]) in _SMALL_ORDER_Y:
+    if address in _SMALL_ORDER:
         raise SignatureError(f"public key {address.hex()} has small order")
 
 

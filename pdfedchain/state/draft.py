@@ -1,8 +1,9 @@
 """Typed writes of the ledger's state: the state of a block in the making.
 
 A `Draft` lays what a block changes over the immutable tree before it. Values are decoded when they are first read and
-encoded whenever they are written, so one that is out of bounds is refused with the transaction that wrote it; the tree
-itself is rebuilt once, by `Draft.commit`. Whoever may fail does so inside `Draft.attempt`, which leaves nothing behind.
+encoded whenever they are written, so one that is out of bounds is refused with the transaction that wrote it; only
+accounts, which transfers write by the thousand, have their bounds looked at and are encoded by `Draft.commit`. That
+rebuilds the tree, once. Whoever may fail does so inside `Draft.attempt`, which leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, Final, TypeVar
 from pdfedchain.codec import encode
 from pdfedchain.crypto import StateTree
 from pdfedchain.ids import Address, Cid, Hash
-from pdfedchain.state.events import LedgerEvent, event_of
+from pdfedchain.limits import UINT_MAX
+from pdfedchain.state.events import LedgerEvent, Transferred, event_of
 from pdfedchain.state.view import (
     ACCOUNT_PREFIX,
     ADMISSION_PREFIX,
@@ -68,6 +70,12 @@ T = TypeVar("T")
 #: ``None`` is what an erased key holds.
 _UNWRITTEN: Final[Any] = object()
 
+#: Stands for the encoding of a value that is within its bounds, until `Draft.commit`.
+_NOT_ENCODED: Final[Any] = object()
+
+#: Events that can always be encoded: their fields are those of the decoded transaction.
+_ENCODABLE: Final = frozenset({Transferred})
+
 #: Decoded values that one state takes over from the one before; some 10 MB.
 _DECODED_MAX: Final = 32_768
 
@@ -75,11 +83,16 @@ _DECODED_MAX: Final = 32_768
 class Draft(LedgerView):
     """A view that can be written to. `tree` is the state it started from; what was written since lies above it."""
 
-    __slots__ = ("_attempts", "_before", "_changes", "_events", "_undo", "_values", "subjects")
+    __slots__ = ("_attempts", "_before", "_changes", "_events", "_is_trial", "_undo", "_values", "subjects")
 
-    def __init__(self, tree: StateTree) -> None:
+    def __init__(self, tree: StateTree, *, is_trial: bool = False) -> None:
+        """
+        Args:
+            is_trial: nobody will ask for the events or commit; what is refused is the same.
+        """
         super().__init__(tree)
         self._before = tree
+        self._is_trial = is_trial
         #: What was written, as it is read again, and encoded; ``None`` for what was erased.
         self._values: dict[bytes, Any] = {}
         self._changes: dict[bytes, bytes | None] = {}
@@ -97,6 +110,8 @@ class Draft(LedgerView):
 
     def emit(self, event: LedgerEvent) -> None:
         """Add an event."""
+        if self._is_trial and type(event) in _ENCODABLE:
+            return
         self._events.append(event_of(event))
 
     def attempt(self) -> _Attempt:
@@ -112,10 +127,14 @@ class Draft(LedgerView):
         What is known decoded of the state before, and what was written, is known of it: the next block reads much of
         the same.
         """
-        tree = self._before.update(self._changes)
+        assert not self._is_trial, "a trial is thrown away"
+        values = self._values
+        tree = self._before.update(
+            {key: encode(values[key]) if data is _NOT_ENCODED else data for key, data in self._changes.items()}
+        )
         if tree is not self._before:
             before = self._before.decoded
-            tree.decoded = {**(before if len(before) < _DECODED_MAX else {}), **self._values}
+            tree.decoded = {**(before if len(before) < _DECODED_MAX else {}), **values}
         return tree
 
     def _read(self, cls: type[T], key: bytes) -> T | None:
@@ -123,6 +142,7 @@ class Draft(LedgerView):
         return super()._read(cls, key) if value is _UNWRITTEN else value
 
     def _read_bytes(self, key: bytes) -> bytes | None:
+        # Not asked for accounts.
         data: bytes | None = self._changes.get(key, _UNWRITTEN)
         return super()._read_bytes(key) if data is _UNWRITTEN else data
 
@@ -160,9 +180,19 @@ class Draft(LedgerView):
         """Write the sums over the whole ledger."""
         self._write(TOTALS_KEY, totals)
 
+    def account(self, address: Address) -> Account:
+        key = ACCOUNT_PREFIX + address
+        account: Account | None = self._values.get(key)
+        if account is None:
+            account = self._decoded.get(key)
+        return super().account(address) if account is None else account
+
     def set_account(self, address: Address, account: Account) -> None:
         """Write an account."""
-        self._write(ACCOUNT_PREFIX + address, account)
+        if 0 <= account.balance <= UINT_MAX and 0 <= account.nonce <= UINT_MAX:
+            self._set(ACCOUNT_PREFIX + address, _NOT_ENCODED, account)
+        else:
+            self._write(ACCOUNT_PREFIX + address, account)
 
     def set_participant(self, participant: Participant) -> None:
         """Write a registration."""

@@ -74,7 +74,7 @@ class Ledger:
         return genesis_tree(genesis, application=self.name, versions=self.versions)
 
     def check(self, state: StateTree, context: BlockContext, transaction: bytes) -> None:
-        draft = Draft(state)
+        draft = Draft(state, is_trial=True)
         size_bytes_max = _body_size_bytes_max(draft) - _TRANSACTION_OVERHEAD_SIZE_BYTES
         if len(transaction) > size_bytes_max:
             # Waiting for ever, it would ask for a block after every block.

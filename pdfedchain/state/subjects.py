@@ -11,7 +11,7 @@ import typing
 from typing import Any
 
 from pdfedchain.ids import Address, Cid
-from pdfedchain.types.transaction import SignedTransaction
+from pdfedchain.types.transaction import SignedTransaction, Transfer
 
 __all__ = ["subjects_of"]
 
@@ -19,6 +19,9 @@ __all__ = ["subjects_of"]
 def subjects_of(signed: SignedTransaction) -> tuple[bytes, ...]:
     """The sender, then the accounts and checkpoints the payload names, each once."""
     payload = signed.transaction.payload
+    if type(payload) is Transfer:  # what follows, without the loop
+        sender = signed.transaction.sender
+        return (sender,) if payload.to == sender else (sender, payload.to)
     named: list[bytes] = [signed.transaction.sender]
     for name in _fields(type(payload)):
         value = getattr(payload, name)

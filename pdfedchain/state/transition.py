@@ -15,7 +15,7 @@ A step either succeeds or raises, and whoever called gives the draft up: the tre
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never, get_args
 
 from pdfedchain.application import BlockContext
 from pdfedchain.crypto import StateTree
@@ -64,6 +64,8 @@ from pdfedchain.types.transaction import (
 )
 
 __all__ = ["apply_transaction", "begin_block", "execute_body", "open_transaction"]
+
+_WITHOUT_NONCE: Final = frozenset(get_args(WithoutNonce))
 
 
 def execute_body(
@@ -187,7 +189,7 @@ def apply_transaction(draft: Draft, context: BlockContext, signed: SignedTransac
 
 def _use_nonce(draft: Draft, transaction: Transaction) -> None:
     """Check and use up the account's nonce, or check that there is none."""
-    if isinstance(transaction.payload, WithoutNonce):
+    if type(transaction.payload) in _WITHOUT_NONCE:
         if transaction.nonce != 0:
             raise InvalidTransaction("nonce", f"{transaction.nonce}, this kind of transaction carries nonce 0")
         return

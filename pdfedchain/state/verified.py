@@ -25,7 +25,7 @@ _KEPT_SIZE_BYTES_MAX: Final = 1_024
 
 
 class VerifiedTransactions:
-    """Opened transactions by the SHA-256 digest of their encoding; the least recently used ones are forgotten."""
+    """Opened transactions by their encoding, long ones by its SHA-256 digest; the least recently used are forgotten."""
 
     __slots__ = ("_count_max", "_opened")
 
@@ -41,14 +41,17 @@ class VerifiedTransactions:
             DecodeError: it is no transaction of this ledger; that is not remembered.
             SignatureError: its sender did not sign it; likewise.
         """
-        digest = hashlib.sha256(data).digest()
-        known = digest in self._opened
-        signed = self._opened.pop(digest, None)
+        opened = self._opened
+        # A digest is too short to be a transaction, so it is no other's key.
+        is_kept = len(data) <= _KEPT_SIZE_BYTES_MAX
+        key = data if is_kept else hashlib.sha256(data).digest()
+        known = key in opened
+        signed = opened.pop(key, None)
         if signed is None:
             signed = decode(SignedTransaction, data, size_bytes_max=TRANSACTION_SIZE_BYTES_MAX)
             if not known:
                 signed.verify_encoded(data)
-        self._opened[digest] = signed if len(data) <= _KEPT_SIZE_BYTES_MAX else None
-        if len(self._opened) > self._count_max:
-            del self._opened[next(iter(self._opened))]
+        opened[key] = signed if is_kept else None
+        if len(opened) > self._count_max:
+            del opened[next(iter(opened))]
         return signed
