@@ -84,10 +84,11 @@ class Store(Protocol):
         """Blocks committed inside become durable together when it ends, however it ends: a crash loses all of them.
 
         For blocks that others have and nothing was signed on, so one synchronisation of the disk serves many. Does not
-        nest; wait for nothing inside, since readers in other threads wait.
+        nest; wait for nothing inside, since readers in other threads wait. They are all to be seen inside at once, but
+        may be written only in the end, so what cannot be written may show in any call inside, or when the batch ends.
 
         Raises:
-            StateError: they could not be written; the store is as before.
+            StateError: they could not be written; the store is as before the batch.
         """
         ...
 
