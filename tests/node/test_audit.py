@@ -62,7 +62,7 @@ def home(story: Story, tmp_path: Path) -> Home:
 @pytest.fixture
 def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
     """Runs the command with the fake worker and returns its object."""
-    monkeypatch.setattr(node.cli.audit, "require_diffusion", lambda what: None)
+    monkeypatch.setattr(node.cli.audit, "require_diffusion", lambda what, otherwise: None)
 
     def run(
         home: Home, *more: str, status: int = 0, falsify: Callable[[ScoreReport], ScoreReport] | None = None
