@@ -40,3 +40,9 @@ def test_a_campaign_serves_the_poorest_first_and_ends_when_all_have_enough() -> 
     assert next_runs(names, {"a": 10, "b": 12}, set(), 10, 25) == "a"
     assert next_runs(names, {"a": 13, "b": 12}, set(), 10, 25) is None
     assert next_runs(names, {}, {"a", "b"}, 10, 25) is None
+
+
+def test_decoders_come_last_of_equals() -> None:
+    names = ["decode/a", "handle/b", "verify/c"]
+    assert next_runs(names, {}, set(), 10, 25) == "handle/b"
+    assert next_runs(names, {"handle/b": 1, "verify/c": 1}, set(), 10, 25) == "decode/a"
