@@ -42,7 +42,7 @@ from diffusion.score.files import score_folders_to_files
 from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.noise import self_test
 from diffusion.score.report import score_checkpoint
-from diffusion.score.scorer import extractor_name, read_scorer, write_scorer
+from diffusion.score.scorer import read_scorer, write_scorer
 from diffusion.score.shipping import train_scorer_to_folder
 from diffusion.score.spec import SCORING_VERSION, default_scoring
 from diffusion.train import load_model, new_weights, train
@@ -137,7 +137,7 @@ def prepare(request: Prepare, report: Report = silent, *, plan: LearningPlan | N
     model = model_spec(image_size=image_size, channels=channels, classes=int(data.labels.max()) + 1)
     seed = tagged_hash("pdfed/scorer-seed/v1", request.split_seed)
     scorer = train_scorer(parts.reference.train, seed=seed, plan=plan, report=report)
-    scoring = default_scoring(extractor_name(image_size, channels), image_size=image_size)
+    scoring = default_scoring(scorer.extractor_name, image_size=image_size)
     calibration = calibrate(scorer, scoring, parts, seed=seed, report=report)
     write_folder(output / "reference", lambda folder: write_reference(folder, parts.reference))
     write_folder(output / "scorer", lambda folder: write_scorer(folder, scorer))

@@ -60,7 +60,7 @@ def measure_score(generated: int, train: int) -> list[dict[str, Any]]:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        networks = Fingerprinter(image_size=_SIDE_PX, channels=_CHANNELS), Verifier()
+        networks = Fingerprinter(), Verifier(Fingerprinter.map_channels)
     for network in networks:
         network.eval().requires_grad_(False)
     scorer = Scorer(_SIDE_PX, _CHANNELS, *networks, feature_scale=1.0)

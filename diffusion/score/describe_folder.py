@@ -1,7 +1,7 @@
 """Features of all images of a folder, computed batch by batch and remembered.
 
-Only features stay in memory: 64 + 128 numbers an image. The verifier's maps are a hundred times larger and are computed
-again for the few images that are in a checked pair.
+Only features stay in memory: 128 + 128 numbers an image. The verifier's maps are much larger, and
+are computed again for the few images that are in a checked pair.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from diffusion.data.listing import ImageFolder, digest_files, read_images
 from diffusion.errors import CheckpointRefused, DatasetError
 from diffusion.progress import Report, silent
 from diffusion.score.feature_store import FeatureStore
-from diffusion.score.fingerprint import FINGERPRINT_SIZE, MAP_CHANNELS, describe
+from diffusion.score.fingerprint import describe
 from diffusion.score.scorer import Scorer
 from diffusion.score.verifier import judge_pairs, regions_of
 from diffusion.tensorfile import DTYPE_NAMES
@@ -53,9 +53,10 @@ class FolderFeatures:
 
 
 def scorer_digest(scorer: Scorer) -> bytes:
-    """SHA-256 of what decides a feature: the weights in their precision, image size, channels and scale."""
-    digest = hashlib.sha256(f"{scorer.image_size} {scorer.channels} {scorer.feature_scale!r}".encode())
-    for module in (scorer.fingerprinter, scorer.verifier):
+    """SHA-256 of what decides a feature: the weights in their precision, construction, image size, channels, scale."""
+    about = (scorer.construction, scorer.image_size, scorer.channels, scorer.feature_scale)
+    digest = hashlib.sha256(repr(about).encode())
+    for module in scorer.modules():
         for name, tensor in sorted(module.state_dict().items()):
             array = tensor.detach().cpu().numpy()
             digest.update(f"{name} {DTYPE_NAMES[array.dtype]} {array.shape}".encode())
@@ -76,7 +77,8 @@ def describe_folder(
     """
     digests = digest_files(folder, report)
     dtype = next(scorer.fingerprinter.parameters()).detach().cpu().numpy().dtype
-    table = np.empty((len(digests), MAP_CHANNELS + FINGERPRINT_SIZE), dtype=dtype)
+    size = scorer.feature_size
+    table = np.empty((len(digests), size + scorer.fingerprinter.fingerprint_size), dtype=dtype)
     pixels = [b""] * len(digests)
 
     def fill(index: int, row: bytes) -> None:
@@ -105,14 +107,14 @@ def describe_folder(
     for index, digest in enumerate(digests):
         if not pixels[index]:
             pixels[index], table[index] = pixels[first[digest]], table[first[digest]]
-    table[:, :MAP_CHANNELS] *= scorer.feature_scale
-    return FolderFeatures(folder, table[:, :MAP_CHANNELS], table[:, MAP_CHANNELS:], tuple(pixels), len(missing))
+    table[:, :size] *= scorer.feature_scale
+    return FolderFeatures(folder, table[:, :size], table[:, size:], tuple(pixels), len(missing))
 
 
 def _rows(scorer: Scorer, images: NDArray[np.uint8], folder: ImageFolder, which: Sequence[int]) -> list[bytes]:
     """What the store keeps of each image: digest of pixels, features, fingerprint."""
     try:
-        described = describe(scorer.fingerprinter, images, batch_size=_BATCH)
+        described = describe(scorer.fingerprinter, images, extractor=scorer.extractor, batch_size=_BATCH)
     except CheckpointRefused as error:
         raise DatasetError(
             f"a feature of an image between {folder.path(which[0])} and {folder.path(which[-1])} is not a number",

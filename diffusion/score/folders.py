@@ -28,7 +28,7 @@ from diffusion.score.feature_store import FeatureStore
 from diffusion.score.frechet import frechet_distance
 from diffusion.score.novelty import Matches, find_matches
 from diffusion.score.quantise import to_report
-from diffusion.score.scorer import Scorer, extractor_name, read_scorer
+from diffusion.score.scorer import Scorer, read_scorer
 from diffusion.score.spec import default_scoring
 from pdfedchain.ids import Hash
 from pdfedchain.types.score import MICRO, ArithmeticProfile
@@ -211,7 +211,7 @@ def _compare(
     report: Report,
 ) -> dict[str, Any]:
     """Every field of the result that features decide."""
-    extractor = extractor_name(scorer.image_size, scorer.channels)
+    extractor = scorer.extractor_name
     scoring = default_scoring(extractor, image_size=scorer.image_size)
     began = time.monotonic()
     report("search", 0, 1, 0.0)

@@ -24,7 +24,7 @@ from diffusion.data.images import LabelledImages
 from diffusion.progress import Report, silent
 from diffusion.sampler import to_unit
 from diffusion.score.augment import augment
-from diffusion.score.fingerprint import MAP_CHANNELS, MAP_SIZE, Fingerprinter, contrastive_loss, describe
+from diffusion.score.fingerprint import MAP_SIZE, Fingerprinter, contrastive_loss, describe
 from diffusion.score.keeper import NOTHING_KEPT, Keeper
 from diffusion.score.scorer import FEATURE_VARIANCE, Scorer
 from diffusion.score.verifier import Verifier
@@ -74,7 +74,7 @@ def train_scorer(
     channels, image_size = train.images.shape[1], train.images.shape[2]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(seed[8:16], "big") >> 1)
-        fingerprinter, verifier = Fingerprinter(image_size=image_size, channels=channels), Verifier()
+        fingerprinter, verifier = Fingerprinter(), Verifier(Fingerprinter.map_channels)
     images = to_unit(train.images)
     _train_fingerprinter(fingerprinter, images, rng, plan, report, keeper)
     fingerprinter.eval().requires_grad_(False)
@@ -111,7 +111,7 @@ def _train_fingerprinter(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pool:
-    """Maps of N images: ``views`` (N, views + 1, 64, 8, 8), the image itself first; ``blends`` (N, blends, ...).
+    """Maps of N images: ``views`` (N, views + 1, D, 8, 8), the image itself first; ``blends`` (N, blends, ...).
 
     ``hardest`` (N, h) holds the indices of each image's nearest others.
     """
@@ -136,8 +136,9 @@ def _pool_of_views(
         nearness = (unit @ unit.T).fill_diagonal_(-2)
         hardest = nearness.topk(min(plan.hard_negatives, count - 1), dim=1).indices
         # filled in place: together these are by far the largest tensors here
-        views = torch.empty(count, plan.views + 1, MAP_CHANNELS, MAP_SIZE, MAP_SIZE)
-        blends = torch.empty(count, plan.blends, MAP_CHANNELS, MAP_SIZE, MAP_SIZE)
+        shape = (fingerprinter.map_channels, MAP_SIZE, MAP_SIZE)
+        views = torch.empty(count, plan.views + 1, *shape)
+        blends = torch.empty(count, plan.blends, *shape)
         for start in range(0, count, 32):
             batch = images[start : start + 32]
             several = [batch, *(augment(batch, rng, strength=strength) for _ in range(plan.views))]

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffusion.errors import DatasetError
+from diffusion.score.fingerprint import FingerprintNetwork
+from diffusion.score.scorer import PAPER, Scorer
 from diffusion.score.verifier import Verifier
 from pdfedchain.errors import UsageError
 
@@ -29,6 +31,7 @@ __all__ = [
     "Dinov2Extractor",
     "ResNetFingerprinter",
     "dinov2_extractor",
+    "paper_scorer",
     "paper_verifier",
     "resnet_fingerprinter",
 ]
@@ -48,8 +51,11 @@ _MEAN: Final = (0.485, 0.456, 0.406)
 _DEVIATION: Final = (0.229, 0.224, 0.225)
 
 
-class ResNetFingerprinter(nn.Module):
+class ResNetFingerprinter(FingerprintNetwork):
     """Images (N, C, H, W) in [-1, 1] to maps (N, 2048, 8, 8), pooled (N, 2048), unit-length fingerprints (N, 256)."""
+
+    map_channels = _MAP_CHANNELS
+    fingerprint_size = FINGERPRINT_SIZE
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -63,7 +69,13 @@ class ResNetFingerprinter(nn.Module):
 
 
 class Dinov2Extractor(nn.Module):
-    """Images (N, C, H, W) in [-1, 1] to the class token's features (N, 1024), for the Frechet distance."""
+    """Images (N, C, H, W) in [-1, 1] to the class token's features (N, 1024), for the Frechet distance.
+
+    Attributes:
+        feature_size: 1,024.
+    """
+
+    feature_size = _DINOV2_SIZE
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -94,12 +106,7 @@ def resnet_fingerprinter(weights: Path | str | None = None, *, backbone: str | N
     )
     model = ResNetFingerprinter(network)
     if weights is not None:
-        from safetensors.torch import load_model
-
-        try:
-            load_model(model, str(weights))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DatasetError(f"{weights} has no weights of a ResNet-50 fingerprinter: {error}") from error
+        _load(model, weights, "a ResNet-50 fingerprinter")
     return model.eval().requires_grad_(False)
 
 
@@ -124,8 +131,54 @@ def dinov2_extractor(weights: Path | str | None = DINOV2_HUB_NAME) -> Dinov2Extr
 
 
 def paper_verifier() -> Verifier:
-    """The verifier for ResNet-50's maps: D = 2,048 channels, projected to 512."""
-    return Verifier(channels=_MAP_CHANNELS)
+    """The verifier for ResNet-50's maps, in the paper's plain form: D = 2,048 channels, projected to 512."""
+    return Verifier(_MAP_CHANNELS, plain=True).eval().requires_grad_(False)
+
+
+def paper_scorer(
+    *,
+    image_size: int,
+    channels: int,
+    fingerprinter: Path | str | None = None,
+    verifier: Path | str | None = None,
+    extractor: Path | str | None = DINOV2_HUB_NAME,
+    feature_scale: float = 1.0,
+) -> Scorer:
+    """All three networks as a scorer, which `write_scorer` turns into a folder for a task or for ``pdfed score``.
+
+    Args:
+        image_size: side of the images that it is given; the networks enlarge them.
+        channels: 1 or 3.
+        fingerprinter: safetensors file of its weights; random without one.
+        verifier: likewise.
+        extractor: folder or hub name; ``None`` for random weights.
+        feature_scale: the paper's features are not scaled.
+
+    Raises:
+        UsageError: ``transformers`` is not installed.
+        DatasetError: there are no such weights, or they are of another network.
+    """
+    judge = paper_verifier()
+    if verifier is not None:
+        _load(judge, verifier, "a verifier of ResNet-50's maps")
+    return Scorer(
+        image_size,
+        channels,
+        resnet_fingerprinter(fingerprinter),
+        judge,
+        feature_scale,
+        construction=PAPER,
+        extractor=dinov2_extractor(extractor),
+    )
+
+
+def _load(model: nn.Module, weights: Path | str, what: str) -> None:
+    from safetensors.torch import load_model
+
+    try:
+        load_model(model, str(weights))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DatasetError(f"{weights} has no weights of {what}: {error}") from error
 
 
 def _prepared(images: Tensor, side: int) -> Tensor:

@@ -88,7 +88,7 @@ def describe_reference(
 ) -> DescribedReference:
     """Describe a reference set once."""
     both = concatenate(reference.train, reference.test)
-    novelty = describe(scorer.fingerprinter, both.images, report=report)
+    novelty = describe(scorer.fingerprinter, both.images, extractor=scorer.extractor, report=report)
     return DescribedReference(
         novelty=novelty,
         images=both.images,
@@ -117,7 +117,7 @@ def score_images(
     Raises:
         CheckpointRefused: a feature is not finite.
     """
-    generated = describe(scorer.fingerprinter, images, batch_size=batch_size, report=report)
+    generated = describe(scorer.fingerprinter, images, extractor=scorer.extractor, batch_size=batch_size, report=report)
     pairs = close_pairs(
         generated.fingerprints,
         reference.novelty.fingerprints,

@@ -33,7 +33,7 @@ from diffusion.score.fingerprint import describe
 from diffusion.score.keeper import FileKeeper
 from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.nearest import nearest
-from diffusion.score.scorer import Scorer, extractor_name, write_scorer
+from diffusion.score.scorer import Scorer, write_scorer
 from diffusion.score.small_scorer import IMAGES_MIN, read_sample
 from diffusion.score.verifier import similarities
 from diffusion.train import generator_of
@@ -73,7 +73,7 @@ def train_scorer_to_folder(request: TrainScorer, report: Report = silent) -> Sco
     scorer = train_scorer(train, seed=_SEED, plan=plan, report=report, keeper=FileKeeper(unfinished))
     report("measure", 0, 1, 0.0)
     card = {
-        "extractor": extractor_name(scorer.image_size, scorer.channels),
+        "extractor": scorer.extractor_name,
         "image_size": scorer.image_size,
         "channels": scorer.channels,
         "images": request.images if request.images in DATASETS else Path(request.images).name,

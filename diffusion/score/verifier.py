@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffusion.sampler import to_unit
-from diffusion.score.fingerprint import MAP_CHANNELS, MAP_SIZE, Fingerprinter
+from diffusion.score.fingerprint import MAP_SIZE, FingerprintNetwork
 
 __all__ = ["REGIONS", "Verifier", "judge_pairs", "regions_of", "similarities", "window_matrix"]
 
@@ -27,6 +27,8 @@ REGIONS: Final = sum(scale * scale for scale in range(1, _SCALES + 1))
 _POOL_POWER: Final = 3.0
 #: Distance from 1 below which correlations are no longer told apart.
 _NEAR_ONE: Final = 0.02
+#: The plain form's projections are clipped here, so that an empty window has a length and a root has a slope.
+_CLIP: Final = 1e-6
 
 
 def window_matrix() -> Tensor:
@@ -52,10 +54,13 @@ class Verifier(nn.Module):
 
     Args:
         channels: D, of the fingerprinter's maps.
+        plain: exactly the paper's form: projections clipped at zero, windows only divided by their length,
+            correlations as they are. Otherwise the three changes of ADR 0033.
     """
 
-    def __init__(self, channels: int = MAP_CHANNELS) -> None:
+    def __init__(self, channels: int, *, plain: bool = False) -> None:
         super().__init__()
+        self.plain = plain
         self.project = nn.Conv2d(channels, channels // 4, 1)
         self.judge = nn.Sequential(
             nn.Linear(REGIONS * REGIONS, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 1)
@@ -66,22 +71,26 @@ class Verifier(nn.Module):
         """Unit-length descriptors of the 55 windows of each map."""
         projected = self.project(maps).flatten(2)  # (N, D / 4, 64)
         # softplus instead of clipping: a window must have a length to be divided by
-        powered = functional.softplus(projected).pow(_POOL_POWER)
+        positive = projected.clamp(min=_CLIP) if self.plain else functional.softplus(projected)
         windows: Tensor = self.get_buffer("windows")
-        pooled = (powered @ windows.T).pow(1 / _POOL_POWER)  # (N, D / 4, 55)
-        return functional.normalize(pooled - pooled.mean(dim=(1, 2), keepdim=True), dim=1).transpose(1, 2)
+        pooled = (positive.pow(_POOL_POWER) @ windows.T).pow(1 / _POOL_POWER)  # (N, D / 4, 55)
+        if not self.plain:
+            pooled = pooled - pooled.mean(dim=(1, 2), keepdim=True)
+        return functional.normalize(pooled, dim=1).transpose(1, 2)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        # copies and near misses differ where correlations are close to 1, so that end is stretched (0.98 is half way)
         correlation = first @ second.transpose(1, 2)  # (N, 55, 55)
-        stretched = -(1 + _NEAR_ONE - correlation).clamp(min=_NEAR_ONE).log() * (2 / -math.log(_NEAR_ONE))
-        forward: Tensor = self.judge(stretched.flatten(1))
-        backward: Tensor = self.judge(stretched.transpose(1, 2).flatten(1))
+        if not self.plain:
+            # copies and near misses differ where correlations are close to 1, so that end is stretched: 0 stays
+            # (nearly) 0, 1 becomes 2, and 0.88 is half way
+            correlation = -(1 + _NEAR_ONE - correlation).clamp(min=_NEAR_ONE).log() * (2 / -math.log(_NEAR_ONE))
+        forward: Tensor = self.judge(correlation.flatten(1))
+        backward: Tensor = self.judge(correlation.transpose(1, 2).flatten(1))
         return (forward + backward).squeeze(1)
 
 
 def regions_of(
-    fingerprinter: Fingerprinter, model: Verifier, images: NDArray[np.uint8], *, batch_size: int = 64
+    fingerprinter: FingerprintNetwork, model: Verifier, images: NDArray[np.uint8], *, batch_size: int = 64
 ) -> Tensor:
     """The windows of uint8 images (N, C, S, S); their maps exist a batch at a time only."""
     weight = next(fingerprinter.parameters())
@@ -108,7 +117,7 @@ def judge_pairs(
 
 
 def similarities(
-    fingerprinter: Fingerprinter,
+    fingerprinter: FingerprintNetwork,
     model: Verifier,
     first: NDArray[np.uint8],
     second: NDArray[np.uint8],

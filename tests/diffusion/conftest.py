@@ -23,7 +23,7 @@ from pdfedchain.types.score import ArithmeticProfile
 
 SEED = Hash(b"\x01" * 32)
 #: Far shorter than a real task's: enough that copies are found and digits are told apart.
-SHORT_PLAN = LearningPlan(fingerprinter_steps=25, fingerprinter_batch=48, verifier_steps=80, views=4, blends=2)
+SHORT_PLAN = LearningPlan(fingerprinter_steps=30, fingerprinter_batch=48, verifier_steps=160, views=4, blends=2)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,7 +83,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> TinyTask:
 
 @pytest.fixture(scope="session")
 def trained(task: TinyTask, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Hash]:
-    """A checkpoint trained for 70 steps, and its digest."""
+    """A checkpoint trained for 120 steps, and its digest."""
     output = tmp_path_factory.mktemp("checkpoint") / "trained"
-    result = jobs.train_checkpoint(task.train_request(output, steps=70, batch_size=48))
+    result = jobs.train_checkpoint(task.train_request(output, steps=120, batch_size=48))
     return output, result.weights_digest

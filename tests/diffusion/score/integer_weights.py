@@ -45,7 +45,7 @@ def integer_weights_of(module: torch.nn.Module, gain: float) -> None:
 
 def integer_scorer() -> Scorer:
     """A scorer in float64 for grey images of 8 pixels; it has learned nothing."""
-    fingerprinter, verifier = Fingerprinter(image_size=8, channels=1), Verifier()
+    fingerprinter, verifier = Fingerprinter(), Verifier(Fingerprinter.map_channels)
     integer_weights_of(fingerprinter, 1.4)
     integer_weights_of(verifier, 1.4)
     for module in (fingerprinter, verifier):

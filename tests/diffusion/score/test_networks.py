@@ -25,16 +25,31 @@ def compare(pairs: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
 @pytest.mark.parametrize(("image_size", "channels"), [(8, 1), (16, 3), (32, 1), (64, 3)])
 def test_every_image_size_ends_in_the_same_shapes(image_size: int, channels: int) -> None:
     images = np.zeros((2, channels, image_size, image_size), np.uint8)
-    model = Fingerprinter(image_size=image_size, channels=channels)
+    model = Fingerprinter()
     described = describe(model, images)
-    assert model(to_unit(images))[0].shape == (2, 64, 8, 8)
-    assert described.features.shape == (2, 64)
+    assert model(to_unit(images))[0].shape == (2, 128, 8, 8)
+    assert described.features.shape == (2, 128)
     assert described.fingerprints.shape == (2, 128)
     np.testing.assert_allclose(np.linalg.norm(described.fingerprints, axis=1), 1, atol=1e-6)
 
 
+def test_grey_is_colour_with_equal_channels() -> None:
+    model = SCORER.fingerprinter
+    grey, colour = (describe(model, images).features for images in (PIXELS, np.repeat(PIXELS, 3, axis=1)))
+    np.testing.assert_allclose(grey, colour, rtol=1e-12)
+
+
+class Pixels(torch.nn.Flatten):
+    feature_size = 64
+
+
+def test_a_separate_extractor_gives_the_features() -> None:
+    described = describe(SCORER.fingerprinter, PIXELS, extractor=Pixels())
+    np.testing.assert_allclose(described.features, PIXELS.reshape(40, 64) / 127.5 - 1, atol=1e-12)
+
+
 def test_features_that_are_not_finite_are_a_finding() -> None:
-    model = Fingerprinter(image_size=8, channels=1)
+    model = Fingerprinter()
     torch.nn.init.constant_(model.blocks[0].conv1.weight, float("nan"))  # type: ignore[union-attr, arg-type]
     with pytest.raises(CheckpointRefused) as refused:
         describe(model, PIXELS)
@@ -83,9 +98,12 @@ def test_similarities_do_not_depend_on_batches_or_company() -> None:
     assert compare(pairs[:0]).shape == (0,)
 
 
-def test_flat_maps_have_finite_similarities() -> None:
-    verifier = Verifier().eval()
+@pytest.mark.parametrize("plain", [False, True])
+def test_flat_maps_have_finite_similarities_and_gradients(plain: bool) -> None:
+    verifier = Verifier(64, plain=plain)
     regions = verifier.regions(torch.zeros(2, 64, 8, 8))
+    verifier(regions, regions).sum().backward()
+    assert all(bool(torch.isfinite(weight.grad).all()) for weight in verifier.parameters() if weight.grad is not None)
     assert np.isfinite(judge_pairs(verifier, regions, regions, np.array([[0, 1]]))).all()
 
 

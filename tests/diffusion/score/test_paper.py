@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_model
@@ -12,15 +13,19 @@ from transformers import Dinov2Config, Dinov2Model
 
 from diffusion.errors import DatasetError
 from diffusion.score import paper
+from diffusion.score.fingerprint import describe
 from diffusion.score.paper import (
     Dinov2Extractor,
     ResNetFingerprinter,
     dinov2_extractor,
+    paper_scorer,
     paper_verifier,
     resnet_fingerprinter,
 )
-from diffusion.score.verifier import REGIONS
+from diffusion.score.scorer import PAPER, read_scorer, write_scorer
+from diffusion.score.verifier import REGIONS, similarities
 from pdfedchain.errors import UsageError
+from pdfedchain.types.score import ArithmeticProfile
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -123,3 +128,28 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UsageError) as caught:
         paper.dinov2_extractor(None)
     assert "pdfedchain[paper]" in caught.value.hint
+
+
+def test_a_scorer_of_the_papers_networks_survives_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(*_: object) -> Dinov2Extractor:
+        torch.manual_seed(1)
+        config = Dinov2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
+        return Dinov2Extractor(Dinov2Model(config))
+
+    monkeypatch.setattr(paper, "dinov2_extractor", small)
+    monkeypatch.setattr(Dinov2Extractor, "feature_size", 32)
+    scorer = paper_scorer(image_size=32, channels=3).to(ArithmeticProfile.F32)
+    assert (scorer.extractor_name, scorer.feature_size) == ("paper-32px-3ch", 32)
+    assert (scorer.fingerprinter.fingerprint_size, scorer.verifier.plain, scorer.feature_scale) == (256, True, 1.0)
+    write_scorer(tmp_path, scorer)
+    again = read_scorer(tmp_path, profile=ArithmeticProfile.F32)
+    assert again.construction == PAPER
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), dtype=np.uint8)
+    first, second = (describe(each.fingerprinter, images, extractor=each.extractor) for each in (scorer, again))
+    assert first.features.shape == (2, 32)
+    np.testing.assert_array_equal(first.features, second.features)
+    np.testing.assert_array_equal(first.fingerprints, second.fingerprints)
+    compared = [
+        similarities(each.fingerprinter, each.verifier, images, images, np.array([[0, 1]])) for each in (scorer, again)
+    ]
+    assert compared[0] == compared[1]
