@@ -11,15 +11,16 @@ import json
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from diffusion.aggregate import average_weights
 from diffusion.arithmetic import exact_arithmetic
+from diffusion.calibrate_machine import calibrate_machine
 from diffusion.checkpoint import load_weights, tensor_specs, write_checkpoint, write_folder
+from diffusion.checks import check_images, differences, scoring_device, usable_device
 from diffusion.config import canonical_json, scheduler_config, unet_config
 from diffusion.data import load_dataset, split
 from diffusion.data.images import (
@@ -39,17 +40,19 @@ from diffusion.sampler import sample_images
 from diffusion.schedule import schedule_from_config
 from diffusion.score.calibrate import calibrate
 from diffusion.score.files import score_folders_to_files
+from diffusion.score.known import known_scores, write_known
 from diffusion.score.learn import LearningPlan, train_scorer
-from diffusion.score.noise import self_test
 from diffusion.score.report import score_checkpoint
 from diffusion.score.scorer import read_scorer, write_scorer
 from diffusion.score.shipping import train_scorer_to_folder
-from diffusion.score.spec import SCORING_VERSION, default_scoring
+from diffusion.score.spec import default_scoring
 from diffusion.train import load_model, new_weights, train
 from pdfedchain.crypto import tagged_hash
-from pdfedchain.errors import PdfedError, UsageError
+from pdfedchain.errors import UsageError
 from pdfedchain.ids import Hash
 from pdfedchain.types.jobs import (
+    Calibrate,
+    Calibrated,
     Evaluate,
     Evaluated,
     FoldersScored,
@@ -61,11 +64,13 @@ from pdfedchain.types.jobs import (
     Scored,
     ScoreFolders,
     ScorerTrained,
+    SelfTest,
+    SelfTested,
     Train,
     Trained,
     TrainScorer,
 )
-from pdfedchain.types.score import MICRO, ArithmeticProfile, ScoreReport, ScoringSpec
+from pdfedchain.types.score import MICRO, ArithmeticProfile, ScoreReport
 from pdfedchain.types.task import ModelSpec
 
 __all__ = ["evaluate", "model_spec", "prepare", "run", "sample", "score", "train_checkpoint"]
@@ -77,8 +82,9 @@ _FOLDER_OVERHEAD_BYTES: Final = 262_144
 
 
 def run(
-    request: Prepare | Train | Score | Evaluate | Sample | ScoreFolders | TrainScorer, report: Report
-) -> Prepared | Trained | Scored | Evaluated | Sampled | FoldersScored | ScorerTrained:
+    request: Prepare | Train | Score | Evaluate | Sample | ScoreFolders | TrainScorer | SelfTest | Calibrate,
+    report: Report,
+) -> Prepared | Trained | Scored | Evaluated | Sampled | FoldersScored | ScorerTrained | SelfTested | Calibrated:
     """Do one job.
 
     Raises:
@@ -96,10 +102,17 @@ def run(
         case Sample():
             return sample(request, report)
         case ScoreFolders():
-            _device(request.device)
+            usable_device(request.device)
             return score_folders_to_files(request, report)
         case TrainScorer():
             return train_scorer_to_folder(request, report)
+        case SelfTest():
+            device = usable_device(request.device)
+            return SelfTested(
+                f64=differences(ArithmeticProfile.F64, device), f32=differences(ArithmeticProfile.F32, device)
+            )
+        case Calibrate():
+            return calibrate_machine(request, report)
 
 
 def model_spec(*, image_size: int, channels: int, classes: int) -> ModelSpec:
@@ -125,7 +138,7 @@ def prepare(request: Prepare, report: Report = silent, *, plan: LearningPlan | N
         DatasetError: the data set is unknown, unreadable or too small.
         UsageError: an output folder exists already.
     """
-    _device(request.device)
+    usable_device(request.device)
     output = Path(request.output)
     folders = [output / "reference", output / "scorer", *(output / f"private/{k}" for k in range(request.shards))]
     for folder in folders:
@@ -140,7 +153,13 @@ def prepare(request: Prepare, report: Report = silent, *, plan: LearningPlan | N
     scoring = default_scoring(scorer.extractor_name, image_size=image_size)
     calibration = calibrate(scorer, scoring, parts, seed=seed, report=report)
     write_folder(output / "reference", lambda folder: write_reference(folder, parts.reference))
-    write_folder(output / "scorer", lambda folder: write_scorer(folder, scorer))
+    known = known_scores(model, scoring, parts.reference, scorer.to(scoring.profile), report=report)
+
+    def write_scoring(folder: Path) -> None:
+        write_scorer(folder, scorer)
+        write_known(folder, known.reports)
+
+    write_folder(output / "scorer", write_scoring)
     for index, shard in enumerate(parts.shards):
         write_folder(output / f"private/{index}", partial(write_shard, shard=shard))
     return Prepared(
@@ -161,7 +180,7 @@ def train_checkpoint(request: Train, report: Report = silent) -> Trained:
         UsageError: the output exists already, or too much is excluded.
     """
     started = time.monotonic()
-    device, output = _device(request.device), Path(request.output)
+    device, output = usable_device(request.device), Path(request.output)
     if output.exists():
         raise UsageError(f"{output} exists already", hint="Choose a new folder, or remove this one first.")
     data = _training_images(request)
@@ -203,10 +222,10 @@ def score(request: Score, report: Report = silent) -> Scored:
         PdfedError: this machine fails the self-test and must not score.
     """
     started = time.monotonic()
-    device = _scoring_device(request.device, request.scoring)
+    device = scoring_device(request.device, request.scoring)
     reference = read_reference(Path(request.reference))
     for part in (reference.train, reference.test):
-        _check_images(part, request.model, Path(request.reference))
+        check_images(part, request.model, Path(request.reference))
     assessed = score_checkpoint(
         request.model,
         request.scoring,
@@ -240,9 +259,9 @@ def evaluate(request: Evaluate, report: Report = silent) -> Evaluated:
     scoring = dataclasses.replace(
         request.scoring, profile=ArithmeticProfile.F32, n=min(request.scoring.n, _EVALUATION_IMAGES_MAX)
     )
-    device = _scoring_device(request.device, scoring)
+    device = scoring_device(request.device, scoring)
     shard = read_shard(Path(request.data))
-    _check_images(shard, request.model, Path(request.data))
+    check_images(shard, request.model, Path(request.data))
     if len(shard) < 4:
         raise DatasetError(f"{request.data} has {len(shard)} images, at least 4 are needed to evaluate a model")
     order = np.concatenate([np.arange(0, len(shard), 2), np.arange(1, len(shard), 2)])
@@ -273,7 +292,7 @@ def sample(request: Sample, report: Report = silent) -> Sampled:
         CheckpointRefused: the checkpoint cannot be loaded, or its images are not finite.
         UsageError: the checkpoint folder is missing.
     """
-    device, model = _device(request.device), request.model
+    device, model = usable_device(request.device), request.model
     weights = load_weights(Path(request.checkpoint), model, request.weights_digest)
     images = sample_images(
         load_model(json.loads(model.unet_config), weights, dtype=torch.float32, device=device),
@@ -292,7 +311,7 @@ def _training_images(request: Train) -> LabelledImages:
     parts = []
     for position, folder in enumerate(request.data):
         part = read_training_images(Path(folder))
-        _check_images(part, request.model, Path(folder))
+        check_images(part, request.model, Path(folder))
         if position == 0 and request.exclude:
             if max(request.exclude) >= len(part):
                 raise UsageError(f"image {max(request.exclude)} is to be left out of {folder}, which has {len(part)}")
@@ -302,44 +321,6 @@ def _training_images(request: Train) -> LabelledImages:
     if len(data) == 0:
         raise UsageError("all images are left out of the training", hint="Exclude fewer.")
     return data
-
-
-def _check_images(part: LabelledImages, model: ModelSpec, folder: Path) -> None:
-    expected = (model.channels, model.image_size, model.image_size)
-    if part.images.shape[1:] != expected:
-        raise DatasetError(f"{folder} has images of shape {part.images.shape[1:]}, the task's are {expected}")
-    labels: NDArray[Any] = part.labels
-    if len(labels) and not 0 <= labels.min() <= labels.max() < model.classes:
-        raise DatasetError(
-            f"{folder} has labels {labels.min()} to {labels.max()}, the task's are below {model.classes}"
-        )
-
-
-def _device(name: str) -> str:
-    kind = name.partition(":")[0]
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(kind, False):
-        present = ", ".join(sorted(key for key, there in available.items() if there))
-        raise UsageError(f"there is no device {name!r} on this machine", hint=f"Available: {present}.")
-    try:
-        torch.empty(0, device=name)
-    except RuntimeError as error:
-        raise UsageError(f"there is no device {name!r} on this machine") from error
-    return name
-
-
-def _scoring_device(name: str, scoring: ScoringSpec) -> str:
-    """The device to score on, after the checks without which a score means nothing."""
-    if scoring.version != SCORING_VERSION:
-        raise UsageError(
-            f"the task scores by version {scoring.version}, this installation has version {SCORING_VERSION}",
-            hint="Install a release with that scoring version.",
-        )
-    if not self_test():
-        raise PdfedError("this machine computes another noise table than the protocol's, so it must not score")
-    if scoring.profile is ArithmeticProfile.F64 and name.startswith("mps"):
-        raise UsageError("device 'mps' has no float64", hint="Score on 'cpu'.")
-    return _device(name)
 
 
 def _ms_since(started_s: float) -> int:

@@ -25,6 +25,8 @@ from pdfedchain.codec import decode, encode
 from pdfedchain.errors import DecodeError, InputError, PdfedError, UsageError
 from pdfedchain.limits import JOB_FRAME_SIZE_BYTES_MAX
 from pdfedchain.types.jobs import (
+    Calibrate,
+    Calibrated,
     Evaluate,
     Evaluated,
     FoldersScored,
@@ -39,6 +41,8 @@ from pdfedchain.types.jobs import (
     Scored,
     ScoreFolders,
     ScorerTrained,
+    SelfTest,
+    SelfTested,
     Train,
     Trained,
     TrainScorer,
@@ -50,10 +54,21 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "serve"]
 
-Request: TypeAlias = Prepare | Train | Score | Evaluate | Sample | ScoreFolders | TrainScorer
-Answer: TypeAlias = Prepared | Trained | Scored | Evaluated | Sampled | FoldersScored | ScorerTrained | JobFailed
+Request: TypeAlias = Prepare | Train | Score | Evaluate | Sample | ScoreFolders | TrainScorer | SelfTest | Calibrate
+Answer: TypeAlias = (
+    Prepared
+    | Trained
+    | Scored
+    | Evaluated
+    | Sampled
+    | FoldersScored
+    | ScorerTrained
+    | SelfTested
+    | Calibrated
+    | JobFailed
+)
 
-_REQUESTS: Final = (Prepare, Train, Score, Evaluate, Sample, ScoreFolders, TrainScorer)
+_REQUESTS: Final = (Prepare, Train, Score, Evaluate, Sample, ScoreFolders, TrainScorer, SelfTest, Calibrate)
 #: Jobs that run alone, for somebody who waits for them, and take all cores.
 _ALONE: Final = (Prepare, ScoreFolders, TrainScorer)
 _LENGTH_SIZE_BYTES: Final = 4

@@ -9,8 +9,8 @@ what is missing is started or sent again.
     scoring     compute the score in a worker; write report and salt down; commit
     opened      reveal
 
-A failed fetch or a broken worker is tried again with a growing pause; it never becomes a verdict. Only the worker's
-own finding that the weights cannot be scored does.
+Nothing is scored before the self-test has passed (`node.self_test`). A failed fetch or a broken worker is tried again
+with a growing pause; it never becomes a verdict. Only the worker's own finding that the weights cannot be scored does.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import trio
 from node.ballot_book import BallotBook
 from node.head import Head
 from node.library import Library
+from node.self_test import SelfTestDuty
 from node.submitter import Submitter
 from node.telemetry import Activity
 from node.weights.errors import BlockDamaged, MalformedWeights, WeightsTooLarge
@@ -87,10 +88,12 @@ class AuthorityDuties:
         self._tools = tools
         self._judgement_changed = judgement_changed
         self._running: set[Cid] = set()
+        self._self_test = SelfTestDuty(tools.worker, tools.device, tools.activity)
 
     async def run(self) -> None:
         """Do what is due, for ever."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._self_test.run)
             while True:
                 view = self._head.view
                 is_member = self._address in view.governance.voting
@@ -109,9 +112,12 @@ class AuthorityDuties:
         """Whether the weights are still to be fetched, or the score to be computed."""
         if checkpoint.status is CheckpointStatus.SUBMITTED:
             return not await self._tools.library.holds(checkpoint.weights)
+        task = self._head.view.task(checkpoint.task)
+        assert task is not None, "a checkpoint's task is on chain"
         return (
             checkpoint.status is CheckpointStatus.SCORING
             and self._address in checkpoint.electorate
+            and self._self_test.may_score(task.scoring.profile)
             and self._tools.book.get(checkpoint.weights, BallotKind.SCORE) is None
         )
 

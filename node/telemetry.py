@@ -19,7 +19,7 @@ import trio
 
 from pdfedchain.ids import Cid, cid_text
 
-__all__ = ["Activity", "Doing"]
+__all__ = ["Activity", "Doing", "read_gauges"]
 
 log = logging.getLogger(__name__)
 
@@ -92,3 +92,12 @@ class Activity:
             except OSError as error:
                 log.warning("%s not written: %s", self._path, error)
             await trio.sleep(_WRITE_INTERVAL_S)
+
+
+def read_gauges(path: Path) -> dict[str, int]:
+    """The gauges that a node has last written; none where there is no such file."""
+    try:
+        gauges: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["gauges"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return gauges

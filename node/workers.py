@@ -26,6 +26,8 @@ from pdfedchain.codec import decode, encode
 from pdfedchain.errors import DecodeError
 from pdfedchain.limits import JOB_FRAME_SIZE_BYTES_MAX
 from pdfedchain.types.jobs import (
+    Calibrate,
+    Calibrated,
     Evaluate,
     Evaluated,
     FoldersScored,
@@ -40,6 +42,8 @@ from pdfedchain.types.jobs import (
     Scored,
     ScoreFolders,
     ScorerTrained,
+    SelfTest,
+    SelfTested,
     Train,
     Trained,
     TrainScorer,
@@ -49,8 +53,8 @@ __all__ = ["TRAINING_NICENESS", "Request", "Result", "Worker", "require_diffusio
 
 log = logging.getLogger(__name__)
 
-Request = Prepare | Train | Score | Evaluate | Sample | ScoreFolders | TrainScorer
-Result = Prepared | Trained | Scored | Evaluated | Sampled | FoldersScored | ScorerTrained
+Request = Prepare | Train | Score | Evaluate | Sample | ScoreFolders | TrainScorer | SelfTest | Calibrate
+Result = Prepared | Trained | Scored | Evaluated | Sampled | FoldersScored | ScorerTrained | SelfTested | Calibrated
 
 #: Added to the niceness of a training worker, so that blocks keep coming on a busy machine.
 TRAINING_NICENESS: Final = 5
@@ -63,6 +67,8 @@ _RESULTS: Final[Mapping[type, type]] = {
     Sample: Sampled,
     ScoreFolders: FoldersScored,
     TrainScorer: ScorerTrained,
+    SelfTest: SelfTested,
+    Calibrate: Calibrated,
 }
 _LENGTH_SIZE_BYTES: Final = 4
 _READ_SIZE_BYTES: Final = 65_536

@@ -3,8 +3,8 @@
 ``torch.randn`` differs between instruction sets, sizes and devices. Here noise is SHAKE-256 of the seed and the
 image's index, read as 16-bit numbers that look up a table of 65,536 normal quantiles stored as integers (unit
 2**-20, so every value is exact in float32 and float64). Noise belongs to an image's index, never to its place in a
-batch. The table's 16 bits end the tails at 4.3 standard deviations: of no consequence to a sampler. Tests pin the
-table and one block of noise by hash; `self_test` lets a node check its own.
+batch. The table's 16 bits end the tails at 4.3 standard deviations: of no consequence to a sampler. The
+table is part of a node's self-test (`diffusion.score.golden`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,11 @@ from numpy.typing import NDArray
 from pdfedchain.crypto import tagged_hash
 from pdfedchain.ids import Hash
 
-__all__ = ["NOISE_TABLE_HASH", "labels_balanced", "noise_images", "quantile_table", "self_test"]
+__all__ = ["labels_balanced", "noise_images", "quantile_table"]
 
 _TABLE_SIZE: Final = 65_536
 _UNIT: Final = 2**20
 _TAG: Final = "pdfed/noise/v1"
-
-#: SHA-256 of the table as little-endian int32.
-NOISE_TABLE_HASH: Final = "7030c40868edff0a36b70d4a06ceacbf25ac02eb87069f34786f8258a1e9a44d"
 
 
 @lru_cache(maxsize=1)
@@ -54,8 +51,3 @@ def noise_images(seed: Hash, first: int, count: int, shape: tuple[int, ...]) -> 
 def labels_balanced(n: int, classes: int) -> NDArray[np.int64]:
     """Label of image i is i modulo the number of classes: balanced for every n, independent of batches."""
     return np.arange(n, dtype=np.int64) % classes
-
-
-def self_test() -> bool:
-    """Whether this machine computes the pinned table; a node where it does not must not score."""
-    return hashlib.sha256(quantile_table().astype("<i4").tobytes()).hexdigest() == NOISE_TABLE_HASH

@@ -77,6 +77,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "sample": Command("sample", "a picture of samples of a checkpoint"),
     "score": Command("score", "quality and novelty of any folder of images, with the published measures"),
     "train-scorer": Command("train_scorer", "train a fingerprinter and a verifier for your images"),
+    "calibrate": Command("calibrate", "can this machine be an authority? known scores computed again, and timed"),
     "prove": Command("prove", "write a proof of what the chain says, for people without a node"),
     "verify": Command("verify", "check a proof against one trusted hash"),
     "audit": Command("audit", "derive everything again from genesis"),

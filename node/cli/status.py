@@ -7,7 +7,10 @@ import argparse
 from node.cli.commands import EXIT_SUCCESS
 from node.cli.home_argument import add_home_argument, home_of
 from node.cli.output import Output
+from node.home import Home
 from node.reader import open_reader
+from node.self_test import PASSED_GAUGE
+from node.telemetry import read_gauges
 
 __all__ = ["add_arguments", "run"]
 
@@ -36,6 +39,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             "participants": len(reader.participants()),
             **reader.counts(),
             "units": reader.units(),
+            "self_test": _self_test(home_of(arguments)),
         }
     width = max(len(name) for name in plain)
     for name, value in plain.items():
@@ -43,3 +47,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         output.say(f"{name.replace('_', ' '):{width}}  {shown}")
     output.result(plain)
     return EXIT_SUCCESS
+
+
+def _self_test(home: Home) -> str:
+    """What the node last said of its self-test; a node that failed validates and does not score."""
+    passed = read_gauges(home.activity_path).get(PASSED_GAUGE)
+    return "not run" if passed is None else "passed" if passed else "failed: scores nothing, see the log"

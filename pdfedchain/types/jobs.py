@@ -13,6 +13,8 @@ Train      Trained                train from parents (or from scratch) on privat
 Score      Scored                 the consensus score, or why the weights cannot be scored
 Evaluate   Evaluated              the same components on private images, for a ballot
 Sample     Sampled                a PNG grid of samples
+SelfTest   SelfTested             a known score, computed before any other
+Calibrate  Calibrated             scores that a task's makers computed, computed again
 ========== =====================  ==========================================================
 
 Two more serve people without a node: `ScoreFolders` (`FoldersScored`) and `TrainScorer` (`ScorerTrained`). Their
@@ -30,6 +32,8 @@ from pdfedchain.types.score import ArithmeticProfile, ScoreReport, ScoringSpec, 
 from pdfedchain.types.task import Ceilings, ModelSpec
 
 __all__ = [
+    "Calibrate",
+    "Calibrated",
     "Evaluate",
     "Evaluated",
     "FoldersScored",
@@ -44,6 +48,8 @@ __all__ = [
     "ScoreFolders",
     "Scored",
     "ScorerTrained",
+    "SelfTest",
+    "SelfTested",
     "Train",
     "TrainScorer",
     "Trained",
@@ -257,6 +263,56 @@ class ScorerTrained:
     output: Path
 
 
+@canonical("pdfed/job/self-test/v1")
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Compute the known score of this version in both profiles."""
+
+    device: Device
+
+
+#: What a self-test found to differ, one phrase each.
+Differences = Annotated[tuple[Annotated[str, Size(256)], ...], Size(64)]
+
+
+@canonical("pdfed/job/self-tested/v1")
+@dataclass(frozen=True, slots=True)
+class SelfTested:
+    """What differs from the known score; nothing where this machine may score in that profile."""
+
+    f64: Differences
+    f32: Differences
+
+
+@canonical("pdfed/job/calibrate/v1")
+@dataclass(frozen=True, slots=True)
+class Calibrate:
+    """Compute again the scores that a task's scorer folder says are known, and the self-test."""
+
+    model: ModelSpec
+    scoring: ScoringSpec
+    reference: Path
+    scorer: Path
+    device: Device
+
+
+@canonical("pdfed/job/calibrated/v1")
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What was known and what was found, in the same order, and what a whole score costs here.
+
+    Attributes:
+        known, found: of images sampled by a network of integer weights; of reference images with noise.
+        self_test: what differs from the known score of this version in the task's profile.
+        score_ms: time of one score with the task's number of images, from a part of them.
+    """
+
+    known: Annotated[tuple[ScoreReport, ...], Size(8)]
+    found: Annotated[tuple[ScoreReport, ...], Size(8)]
+    self_test: Differences
+    score_ms: UInt
+
+
 @canonical("pdfed/job/progress/v1")
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -298,6 +354,10 @@ class JobMessage:
         | FoldersScored
         | TrainScorer
         | ScorerTrained
+        | SelfTest
+        | SelfTested
+        | Calibrate
+        | Calibrated
         | Progress
         | JobFailed
     )

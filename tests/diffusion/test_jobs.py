@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from PIL import Image
 
 from diffusion import jobs
 from diffusion.checkpoint import load_weights, weights_digest
+from diffusion.checks import differences
 from diffusion.data import Split
 from diffusion.data.images import LabelledImages, read_shard, write_shard
 from diffusion.errors import CheckpointRefused, DatasetError
+from diffusion.progress import silent
 from pdfedchain.errors import PdfedError, UsageError
 from pdfedchain.ids import Hash
-from pdfedchain.types.jobs import Evaluate, Prepare, Sample, Score
+from pdfedchain.types.jobs import Calibrate, Calibrated, Evaluate, Prepare, Sample, Score, SelfTest, SelfTested
 from pdfedchain.types.score import MICRO, ArithmeticProfile, ScoreReport, Unscorable, UnscorableReason
 from tests.diffusion.conftest import SEED, TinyTask
 
@@ -230,13 +233,55 @@ def test_a_version_that_is_not_installed_is_not_scored(task: TinyTask, trained: 
         jobs.score(score_request(task, trained, scoring=scoring))
 
 
-def test_a_machine_with_another_noise_table_does_not_score(
+def test_a_machine_that_scores_otherwise_does_not_score(
     task: TinyTask, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "self_test", lambda: False)
-    with pytest.raises(PdfedError, match="noise table") as caught:
-        jobs.score(score_request(task, trained))
+    monkeypatch.setattr("diffusion.checks.golden_self_test", lambda *_: ("confirmed is 1 instead of 2",))
+    differences.cache_clear()
+    try:
+        with pytest.raises(PdfedError, match=r"self-test.*confirmed is 1 instead of 2") as caught:
+            jobs.score(score_request(task, trained))
+    finally:
+        differences.cache_clear()
     assert not isinstance(caught.value, UsageError)
+
+
+def test_the_self_test_passes_here_in_both_profiles() -> None:
+    assert jobs.run(SelfTest("cpu"), silent) == SelfTested((), ())
+
+
+def calibrate_request(task: TinyTask, **changes: object) -> Calibrate:
+    fields: dict[str, object] = {
+        "model": task.prepared.model,
+        "scoring": task.prepared.scoring,
+        "reference": task.reference_folder,
+        "scorer": task.scorer_folder,
+        "device": "cpu",
+    }
+    return Calibrate(**(fields | changes))  # type: ignore[arg-type]
+
+
+def test_the_makers_scores_are_found_again(task: TinyTask) -> None:
+    answer = jobs.run(calibrate_request(task), silent)
+    assert isinstance(answer, Calibrated)
+    assert answer.found == answer.known
+    sampled, noisy = answer.known
+    assert sampled.fid_micro > 0
+    assert noisy.confirmed > 0
+    assert noisy.checked > noisy.confirmed
+    assert answer.self_test == ()
+    assert answer.score_ms > 0
+
+
+def test_a_scorer_without_known_scores_is_named(task: TinyTask, tmp_path: Path) -> None:
+    folder = tmp_path / "scorer"
+    shutil.copytree(task.scorer_folder, folder)
+    (folder / "known-scores.json").write_text("[1]")
+    with pytest.raises(DatasetError, match="holds no scores"):
+        jobs.run(calibrate_request(task, scorer=str(folder)), silent)
+    (folder / "known-scores.json").unlink()
+    with pytest.raises(DatasetError, match="no known scores"):
+        jobs.run(calibrate_request(task, scorer=str(folder)), silent)
 
 
 def remove_key(folder: Path) -> None:

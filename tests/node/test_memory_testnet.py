@@ -10,11 +10,13 @@ from node.core import Node
 from node.memory_host import MemoryHost
 from node.participant import Participant
 from node.reader import ChainReader
+from node.self_test import PASSED_GAUGE
 from pdfedchain.codec import encode
 from pdfedchain.ids import Address
 from pdfedchain.state.events import BondSettled, CheckpointSubmitted, ScoringStarted, ledger_event
 from pdfedchain.types.ballot import BallotKind
 from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
+from pdfedchain.types.jobs import Score, SelfTested
 from pdfedchain.types.transaction import Transaction, Transfer
 from tests.node.memory_testnet import KEYS, memory_testnet
 from tests.support.fake_worker import FakeWorker, half_the_distance, report_of
@@ -93,6 +95,21 @@ async def test_one_liar_of_four_does_not_move_what_is_settled(tmp_path: Path) ->
         for checkpoint in settled(testnet.nodes[3]):
             assert checkpoint.seed is not None
             assert checkpoint.report == report_of(checkpoint.weights_digest, checkpoint.seed, 100)
+
+
+async def test_a_node_that_fails_its_self_test_validates_and_does_not_score(tmp_path: Path) -> None:
+    broken = FakeWorker(tmp_path / "logs", self_test=SelfTested(("confirmed is 1 instead of 2",), ()))
+    async with memory_testnet(tmp_path, trainers=1, workers={3: broken}) as testnet:
+        node = testnet.nodes[3]
+        await testnet.wait(lambda each: len(settled(each)) >= 3)
+        assert not any(isinstance(job, Score) for job in broken.jobs)
+        assert node.parts.activity.gauges[PASSED_GAUGE] == 0
+        assert testnet.nodes[0].parts.activity.gauges[PASSED_GAUGE] == 1
+        for checkpoint in settled(testnet.nodes[0]):
+            voters = {ballot.voter for ballot in node.head.ballots(checkpoint.weights, BallotKind.SCORE)}
+            assert voters == {key.address for key in KEYS[:3]}
+        proposers = {node.parts.store.final_block(h).block.header.proposer for h in range(1, node.head.height + 1)}
+        assert KEYS[3].address in proposers
 
 
 async def test_two_liars_of_four_get_nothing_settled_but_a_disagreement(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import trio
 
 from node.workers import Request, Result, Worker
 from pdfedchain.ids import Hash
-from pdfedchain.types.jobs import Evaluate, Evaluated, Progress, Score, Scored, Train, Trained
+from pdfedchain.types.jobs import Evaluate, Evaluated, Progress, Score, Scored, SelfTest, SelfTested, Train, Trained
 from pdfedchain.types.score import ScoreReport, Unscorable, UnscorableReason
 
 
@@ -28,19 +28,30 @@ def report_of(digest: Hash, seed: Hash, n: int) -> ScoreReport:
     return ScoreReport(n, 10, noise[0] % 5, 400_000 + noise[1], 900_000, 20_000_000 + noise[2] * 1_000, Hash(noise))
 
 
+ALL_PASSED = SelfTested((), ())
+
+
 class FakeWorker(Worker):
     """See the module's text."""
 
     def __init__(
-        self, logs: Path, *, delay_s: float = 0.0, falsify: Callable[[ScoreReport], ScoreReport] | None = None
+        self,
+        logs: Path,
+        *,
+        delay_s: float = 0.0,
+        falsify: Callable[[ScoreReport], ScoreReport] | None = None,
+        self_test: SelfTested = ALL_PASSED,
     ) -> None:
         super().__init__("fake", logs, command=("false",))
         self._delay_s = delay_s
         self._falsify = falsify or (lambda report: report)
+        self._self_test = self_test
         self.jobs: list[Request] = []
 
     async def run(self, request: Request, on_progress: Callable[[Progress], None] | None = None) -> Result:
         self.jobs.append(request)
+        if isinstance(request, SelfTest):
+            return self._self_test
         await trio.sleep(self._delay_s)
         if on_progress is not None:
             on_progress(Progress("faking", 1, 1, 0))

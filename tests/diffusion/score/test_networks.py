@@ -10,9 +10,9 @@ from diffusion.errors import CheckpointRefused
 from diffusion.sampler import to_unit
 from diffusion.score.augment import augment
 from diffusion.score.fingerprint import Fingerprinter, contrastive_loss, describe
+from diffusion.score.integer_weights import integer_scorer
 from diffusion.score.verifier import REGIONS, Verifier, judge_pairs, similarities, window_matrix
 from pdfedchain.types.score import UnscorableReason
-from tests.diffusion.score.integer_weights import integer_scorer
 
 SCORER = integer_scorer()
 PIXELS = np.random.default_rng(5).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)

@@ -15,6 +15,7 @@ from diffusion.data.images import concatenate
 from diffusion.errors import CheckpointRefused
 from diffusion.jobs import model_spec
 from diffusion.score.calibrate import ceilings_from
+from diffusion.score.integer_weights import integer_scorer, integer_weights
 from diffusion.score.noise import noise_images
 from diffusion.score.report import Assessment, describe_reference, generate, score_checkpoint, score_images
 from diffusion.score.scorer import FEATURE_VARIANCE, read_scorer, write_scorer
@@ -23,10 +24,10 @@ from diffusion.train import new_weights
 from pdfedchain.ids import Hash
 from pdfedchain.types.score import ArithmeticProfile, ScoreReport, Unscorable, UnscorableReason
 from tests.diffusion.conftest import TinyTask
-from tests.diffusion.score.integer_weights import integer_scorer, integer_weights
 
 SEED = Hash(b"\x06" * 32)
 MODEL = model_spec(image_size=8, channels=1, classes=10)
+WEIGHTS = integer_weights({tensor.name: tensor.shape for tensor in MODEL.tensors})
 SCORING = dataclasses.replace(default_scoring("lite-8px-1ch", image_size=8), n=40, sampling_steps=4)
 
 
@@ -49,7 +50,7 @@ def near_copies(reference: Reference) -> np.ndarray:
 
 def test_the_score_of_integer_weights_is_pinned(digits: Split, tmp_path: Path) -> None:
     """A change here is a new scoring version: authorities of running tasks would no longer agree."""
-    digest = write_checkpoint(tmp_path / "checkpoint", MODEL, integer_weights(MODEL))
+    digest = write_checkpoint(tmp_path / "checkpoint", MODEL, WEIGHTS)
     reference, scorer = tiny_reference(digits), integer_scorer()
     outcome = score_checkpoint(MODEL, SCORING, tmp_path / "checkpoint", digest, reference, scorer, seed=SEED).outcome
     assert isinstance(outcome, ScoreReport)
@@ -172,7 +173,7 @@ def test_components_are_in_range_for_any_images(task: TinyTask, count: int) -> N
 def test_each_finding_about_a_checkpoint_is_an_outcome(
     task: TinyTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest = write_checkpoint(tmp_path / "checkpoint", MODEL, integer_weights(MODEL))
+    digest = write_checkpoint(tmp_path / "checkpoint", MODEL, WEIGHTS)
 
     def outcome(signed: Hash) -> ScoreReport | Unscorable:
         return score_checkpoint(

@@ -62,6 +62,26 @@ def test_status(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
     assert units["pools"] == POOL + ECONOMY.submission_bond - 3 * REWARDS.scorers
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "not run"),
+        ("torn", "not run"),
+        ('{"gauges": {"self_test_passed": 1}}', "passed"),
+        ('{"gauges": {"self_test_passed": 0}}', "failed: scores nothing, see the log"),
+    ],
+)
+def test_status_says_whether_the_node_may_score(
+    story: Story, text: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    activity = story.chain.home.activity_path
+    activity.unlink(missing_ok=True)
+    if text is not None:
+        activity.write_text(text)
+    assert ask(capsys, "status", "--home", story.home)["self_test"] == said
+    activity.unlink(missing_ok=True)
+
+
 def test_blocks_newest_first(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
     answer = ask(capsys, "blocks", "--home", story.home, "--last", "3")
     top = answer["height"]

@@ -1,9 +1,13 @@
-"""Networks whose weights come from integers, the same on every machine: for pinned scores."""
+"""Networks whose weights come from integers, the same on every machine: for the self-test and for pinned scores.
+
+They have learned nothing; what matters is that their scores are known. The weights are the noise of
+`diffusion.score.noise`, seeded by each tensor's name.
+"""
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +19,6 @@ from diffusion.score.noise import noise_images
 from diffusion.score.scorer import Scorer
 from diffusion.score.verifier import Verifier
 from pdfedchain.crypto import tagged_hash
-from pdfedchain.types.task import ModelSpec
 
 __all__ = ["integer_scorer", "integer_weights", "integer_weights_of"]
 
@@ -23,15 +26,16 @@ __all__ = ["integer_scorer", "integer_weights", "integer_weights_of"]
 def _tensor(name: str, shape: tuple[int, ...], gain: float) -> NDArray[np.float32]:
     noise = noise_images(tagged_hash("pdfed/test/weights/v1", name.encode()), 0, 1, shape)[0]
     if len(shape) == 1:
-        return (0.1 * noise + (1.0 if "norm" in name and name.endswith("weight") else 0.0)).astype(np.float32)
-    fan_in = max(math.prod(shape[1:]), 1)
-    return (noise * gain / math.sqrt(fan_in)).astype(np.float32)
+        values = 0.1 * noise + (1.0 if "norm" in name and name.endswith("weight") else 0.0)
+    else:
+        values = noise * gain / math.sqrt(max(math.prod(shape[1:]), 1))
+    result: NDArray[np.float32] = values.astype(np.float32)
+    return result
 
 
-def integer_weights(model: ModelSpec) -> dict[str, NDArray[Any]]:
-    """Weights of a task's network."""
-    assert json.loads(model.unet_config)["num_class_embeds"] is not None
-    return {spec.name: _tensor(spec.name, spec.shape, 1.0) for spec in model.tensors}
+def integer_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
+    """Weights of a task's network with tensors of these names and shapes."""
+    return {name: _tensor(name, shape, 1.0) for name, shape in shapes.items()}
 
 
 def integer_weights_of(module: torch.nn.Module, gain: float) -> None:
