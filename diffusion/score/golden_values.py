@@ -13,9 +13,9 @@ SAMPLED_IMAGES: Final = "88e776b3c3f97d212d12781195f3cc3babe87fba924559edc2de029
 IMAGES_HASH: Final = "2e7dd941113e8cbff23263653acb8e89a5f1e42ddf5cb1d28007eafd22662833"
 REPORT: Final = {
     "n": 90,
-    "checked": 360,
-    "confirmed": 65,
-    "v_a_micro": 291466,
-    "v_c_micro": 405423,
-    "fid_micro": 838926917,
+    "checked": 345,
+    "confirmed": 37,
+    "v_a_micro": 228569,
+    "v_c_micro": 359216,
+    "fid_micro": 2410999980,
 }
