@@ -7,6 +7,7 @@ than a start that fails. The file is written as text with a comment per key, sin
 
     [node]         name, roles              authority, trainer, evaluator, observer
     [network]      listen, peers            multiaddrs; peers of genesis.json need not be repeated
+                   mdns, dht                finding peers on the same network, and who has weights
     [training]     steps, batch_size, learning_rate, device, pause_s
     [participant]  strategy, evaluate
     [data]         path                     folder with the private images, relative to the home
@@ -19,7 +20,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import enum
-import json
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,6 @@ __all__ = [
     "load_config",
     "parse_config",
     "parse_roles",
-    "render_config",
 ]
 
 T = TypeVar("T")
@@ -75,10 +74,18 @@ class NodeConfig:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """``[network]``. ``peers`` are multiaddrs with ``/p2p/``, in addition to those of genesis.json."""
+    """``[network]``.
+
+    Attributes:
+        peers: multiaddrs with ``/p2p/``, in addition to those of genesis.json.
+        mdns: announce this node on its own network, and dial nodes that announce themselves there.
+        dht: tell by Kademlia which weights this node has, and ask it for weights that no peer has.
+    """
 
     listen: str
     peers: tuple[str, ...] = ()
+    mdns: bool = False
+    dht: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,56 +343,3 @@ def _check_values(config: Config, where: str) -> None:
         strategy_named(config.participant.strategy)
     except UsageError as error:
         raise UsageError(f"{where}: participant.strategy: {error}", hint=error.hint) from error
-
-
-def render_config(config: Config) -> str:
-    """The text of a ``config.toml`` that parses to ``config``."""
-    training = config.training
-    return f"""\
-[node]
-name = {_quoted(config.node.name)}
-# authority (proposes, votes, scores), trainer, evaluator (votes with private images), observer
-roles = [{", ".join(_quoted(role.value) for role in config.node.roles)}]
-
-[network]
-listen = {_quoted(config.network.listen)}
-# in addition to those in genesis.json: "/ip4/.../tcp/.../p2p/..."
-peers = [{", ".join(_quoted(peer) for peer in config.network.peers)}]
-
-[training]
-# optimiser steps per submission
-steps = {training.steps}
-batch_size = {training.batch_size}
-learning_rate = {training.learning_rate!r}
-# torch device: cpu, cuda:0, mps
-device = {_quoted(training.device)}
-# rest between a settled submission and the next training
-pause_s = {training.pause_s!r}
-
-[participant]
-# which checkpoints to train from: best, best-of-others, best-private, mean-of-two-best
-strategy = {_quoted(config.participant.strategy)}
-# a trainer also votes on the others' checkpoints with its private images
-evaluate = {"true" if config.participant.evaluate else "false"}
-
-[data]
-# folder with the private images.safetensors, relative to this home directory
-path = {_quoted(config.data.path)}
-
-[sync]
-# true: an empty home begins with a recent state from peers, without the blocks before it
-from_snapshot = {"true" if config.sync.from_snapshot else "false"}
-# blocks between the states offered to others
-snapshot_interval = {config.sync.snapshot_interval}
-# transactions of so many newest blocks are kept, headers always; 0 keeps all
-keep_blocks = {config.sync.keep_blocks}
-
-[weights]
-# most megabytes of stored weights, 0 for no limit; `pdfed weights gc` makes room
-quota_mb = {config.weights.quota_mb}
-"""
-
-
-def _quoted(text: str) -> str:
-    """A TOML basic string; names and addresses are printable, so JSON's escapes are TOML's."""
-    return json.dumps(text, ensure_ascii=False)

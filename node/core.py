@@ -185,7 +185,7 @@ class Node:
             parts.host, pending, self._peer_ids, self._peers.fault, interval_s=RECONCILIATION_INTERVAL_S
         )
         self._bitswap = Bitswap(parts.weights)
-        library = Library(parts.weights, parts.host, parts.folders, self._peer_ids, self._peers.fault)
+        library = Library(parts.weights, parts.host, parts.folders, self._peer_ids, self._peers.fault, self._bitswap)
         self._tools = ScoreTools(library, parts.scorer, parts.book, parts.device, parts.activity)
         submitter = Submitter(self.chain_id, parts.key, self.spread)
         self._governance = GovernanceDuties(parts.key, self.head, submitter, parts.activity, self._ledger.versions)
@@ -235,6 +235,10 @@ class Node:
             with trio.CancelScope(shield=True):
                 for worker in (parts.scorer, parts.trainer):
                     await worker.aclose()
+
+    def add_peer(self, address: str) -> None:
+        """Dial a peer that was found."""
+        self._peers.add(address)
 
     async def spread(self, transaction: bytes) -> None:
         """Put a transaction of this node into the pool and gossip it, again if it waits long.

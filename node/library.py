@@ -1,24 +1,30 @@
 """Weights by identifier, as folders that a worker can read.
 
 The store keeps content-addressed blocks; a worker wants a plain folder. `Library` fetches what is missing from the
-peers that are connected, and lays folders out while somebody uses them.
+peers that are connected, or from those who are said to have it, and lays folders out while somebody uses them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
-from node.host.interface import Host
+from node.host.interface import Host, HostError
 from node.weights.errors import BlockDamaged, BlockMissing, PeerFault, PeerFaultKind, WeightsUnavailable
 from node.weights.fetch import fetch
 from node.weights.store import WeightsStore
+from pdfedchain.errors import InputError
 from pdfedchain.ids import Cid, cid_text
+
+if TYPE_CHECKING:
+    from node.weights.bitswap import Bitswap  # imports libp2p, which the rest of this module does not
 
 __all__ = ["Library"]
 
@@ -32,6 +38,7 @@ class Library:
         root: where folders are laid out; emptied when the node starts, since a crash may have left a torn one.
         peers: who may be asked for weights right now.
         on_fault: told of a peer that sent what no honest one sends.
+        bitswap: asks peers that speak nothing else.
     """
 
     def __init__(
@@ -41,12 +48,14 @@ class Library:
         root: Path,
         peers: Callable[[], Sequence[str]],
         on_fault: Callable[[str, str], None],
+        bitswap: Bitswap | None = None,
     ) -> None:
         self.store = store
         self._host = host
         self._root = root
         self._peers = peers
         self._on_fault = on_fault
+        self._bitswap = bitswap
         self._users: dict[Cid, int] = {}
         self._locks: dict[Cid, trio.Lock] = {}
         self._held: set[Cid] = set()
@@ -56,24 +65,48 @@ class Library:
     async def obtain(self, cid: Cid, *, size_bytes_max: int) -> None:
         """Make sure the whole folder is in the store, fetching what is missing.
 
+        Connected peers are asked first; what they lack is asked of those who are said to provide it.
+
         Raises:
-            WeightsUnavailable: no connected peer has all of it.
+            WeightsUnavailable: no connected peer has all of it, and no provider either.
             MalformedWeights: it is no folder, or larger than ``size_bytes_max``.
         """
         async with self._lock(cid):
             if await self.holds(cid):
                 return
-            faults: Sequence[PeerFault] = ()
             try:
-                report = await fetch(self._host, self.store, cid, self._peers(), size_bytes_max=size_bytes_max)
-                faults = report.faults
-            except WeightsUnavailable as error:
-                faults = error.faults
-                raise
-            finally:
-                self._report(faults)
-            log.info("fetched %s: %d blocks, %d bytes", cid_text(cid), report.fetched_blocks, report.fetched_bytes)
+                await self._fetch(cid, self._peers(), size_bytes_max)
+            except WeightsUnavailable:
+                providers = await self._providers(cid)
+                if not providers:
+                    raise
+                await self._fetch(cid, providers, size_bytes_max)
             self._held.add(cid)
+            self._host.provide(cid)
+
+    async def _fetch(self, cid: Cid, peers: Sequence[str], size_bytes_max: int) -> None:
+        faults: Sequence[PeerFault] = ()
+        try:
+            report = await fetch(
+                self._host, self.store, cid, peers, size_bytes_max=size_bytes_max, bitswap=self._bitswap
+            )
+            faults = report.faults
+        except WeightsUnavailable as error:
+            faults = error.faults
+            raise
+        finally:
+            self._report(faults)
+        log.info("fetched %s: %d blocks, %d bytes", cid_text(cid), report.fetched_blocks, report.fetched_bytes)
+
+    async def _providers(self, cid: Cid) -> list[str]:
+        """Connect to whoever is said to have a folder and was not asked yet."""
+        asked = set(self._peers())
+        found: list[str] = []
+        for address in await self._host.find_providers(cid):
+            with contextlib.suppress(HostError, InputError):
+                if (peer_id := await self._host.connect(address)) not in (*asked, *found):
+                    found.append(peer_id)
+        return found
 
     async def holds(self, cid: Cid) -> bool:
         """Whether every block of the folder is in the store; remembered once it is so."""
@@ -83,7 +116,9 @@ class Library:
 
     async def add(self, folder: Path) -> Cid:
         """Put a folder into the store."""
-        return await trio.to_thread.run_sync(self.store.add_folder, folder)
+        cid = await trio.to_thread.run_sync(self.store.add_folder, folder)
+        self._host.provide(cid)
+        return cid
 
     @asynccontextmanager
     async def folder(self, cid: Cid) -> AsyncIterator[Path]:

@@ -47,6 +47,7 @@ __all__ = ["MemoryHost", "MemoryNetwork"]
 log = logging.getLogger(__name__)
 
 _GOSSIP_SEEN_MAX: Final = 100_000
+_FOUND_MAX: Final = 16
 
 
 class MemoryHost:
@@ -188,6 +189,14 @@ class MemoryHost:
         await serve(stream, self._handlers[stream.protocol], self._fault, self.counters)
         streams.discard(stream)
 
+    def provide(self, cid: bytes) -> None:
+        self._network.providers.setdefault(cid, {})[self._peer_id] = None
+
+    async def find_providers(self, cid: bytes) -> tuple[str, ...]:
+        await trio.lowlevel.checkpoint()
+        found = (self._network.find(peer_id) for peer_id in self._network.providers.get(cid, {}))
+        return tuple(host.addresses[0] for host in found if host is not None and host is not self)[:_FOUND_MAX]
+
     async def subscribe(self, topic: str, accept: Accept) -> None:
         await trio.lowlevel.checkpoint()
         self._accept[topic] = accept
@@ -250,6 +259,7 @@ class MemoryNetwork:
 
     def __init__(self) -> None:
         self.hosts: dict[str, MemoryHost] = {}
+        self.providers: dict[bytes, dict[str, None]] = {}
         self._links: dict[frozenset[str], Link] = {}
         self._addresses = count(1)
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from node.config import Config, NetworkConfig, NodeConfig, NodeRole, check_name, render_config
+from node.config import Config, NetworkConfig, NodeConfig, NodeRole, check_name
+from node.config_text import render_config
 from node.home import Card, Home, write_key
 from node.host.identity import peer_id_of_public_key
 from node.multiaddress import parse_multiaddress

@@ -18,7 +18,8 @@ drops the peer and bans it, for half a minute at first and twice as long each ti
 a fault its record is clean. A peer of another chain is not banned but told, logged once, and redialled rarely: its
 operator may be about to mend it.
 
-What this is not: discovery. Nobody is dialled who is not on the list.
+Peers that were found (by multicast DNS, say) come in by `Peers.add`: a bounded number, dialled like those on the list,
+and forgotten after some attempts in vain. They pass the same handshake.
 """
 
 from __future__ import annotations
@@ -56,6 +57,11 @@ log = logging.getLogger(__name__)
 
 #: Faults remembered per peer; a peer id costs nothing, so the table is bounded.
 _STANDINGS_MAX: Final = 10_000
+
+#: Peers found, not listed, that are dialled or connected at one time. Whoever announces more waits.
+_FOUND_MAX: Final = 64
+#: Attempts in vain after which a peer that was found is forgotten, until it is found again.
+_FOUND_ATTEMPTS_MAX: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,8 @@ class Peers:
         self._faults: dict[str, tuple[int, float]] = {}
         self._other_chain: set[str] = set()
         self._changed = trio.Event()
+        self._found: dict[str, str] = {}
+        self._met: set[str] = set()
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -157,6 +165,28 @@ class Peers:
         if self._nursery is not None:
             self._nursery.start_soon(self._host.ban, peer_id, ban_s)
 
+    def add(self, address: str) -> bool:
+        """Be connected with a peer that was found, as with one on the list; false for a known one, and one too many."""
+        peer_id = address.rpartition("/p2p/")[2]
+        listed = any(known.endswith(f"/p2p/{peer_id}") for known in self._addresses)
+        if listed or peer_id in self._found or peer_id == self._host.peer_id:
+            return False
+        if len(self._found) >= _FOUND_MAX:
+            self.counters["found_dropped"] += 1
+            return False
+        self._found[peer_id] = address
+        self.counters["found"] += 1
+        if self._nursery is not None:
+            self._nursery.start_soon(self._keep_found, address, peer_id)
+        return True
+
+    async def _keep_found(self, address: str, peer_id: str) -> None:
+        try:
+            await self._keep(address, attempts_max=_FOUND_ATTEMPTS_MAX)
+        finally:
+            self._found.pop(peer_id, None)
+            self._met.discard(peer_id)
+
     async def wait_connected(self, count: int) -> None:
         """Wait until there are channels with so many peers."""
         while len(self._channels) < count:
@@ -170,20 +200,24 @@ class Peers:
             self._nursery = nursery
             for address in self._addresses:
                 nursery.start_soon(self._keep, address)
+            for peer_id, address in self._found.items():
+                nursery.start_soon(self._keep_found, address, peer_id)
             try:
                 await trio.sleep_forever()
             finally:
                 self._nursery = None
 
-    async def _keep(self, address: str) -> None:
-        """Have a channel with the peer at this address, for ever."""
+    async def _keep(self, address: str, *, attempts_max: int | None = None) -> None:
+        """Have a channel with the peer at this address, for ever or until so many attempts in a row were in vain."""
         peer_id = address.rpartition("/p2p/")[2]
         if peer_id == self._host.peer_id:
             return
         with contextlib.suppress(InvalidAddress):
             self._host.learn(address)  # also of a peer that dials us first
         backoff_s = self._settings.backoff_first_s
-        while True:
+        failures = 0
+        while attempts_max is None or failures < attempts_max:
+            failures += 1
             while peer_id in self._channels:
                 await self._changed.wait()
                 backoff_s = self._settings.backoff_first_s
@@ -194,6 +228,9 @@ class Peers:
                 backoff_s = self._settings.backoff_other_chain_s
             elif trio.current_time() - started_at > self._settings.stable_after_s:
                 backoff_s = self._settings.backoff_first_s
+            if peer_id in self._met:
+                self._met.discard(peer_id)
+                failures = 0
             with trio.move_on_after(backoff_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, not a secret
                 await self._wait_for(peer_id)
             backoff_s = min(2 * backoff_s, self._settings.backoff_max_s)
@@ -292,6 +329,8 @@ class Peers:
             silence_max_s=self._settings.silence_max_s,
         )
         previous = self._channels.get(channel.peer_id)
+        if channel.peer_id in self._found:
+            self._met.add(channel.peer_id)
         self._channels[channel.peer_id] = channel
         if previous is None:
             log.info("%s is up at height %d", channel.peer_id, channel.hello.height)

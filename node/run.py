@@ -19,6 +19,7 @@ from node.genesis_file import GenesisFile
 from node.home import Home
 from node.host.interface import Host
 from node.host.libp2p_host import open_host
+from node.host.neighbours import neighbours
 from node.outbox import Outbox
 from node.participant import Participant, ParticipantSettings
 from node.private_data import data_commitment
@@ -68,6 +69,8 @@ async def run_node(
             node = Node(parts, duties=duties, participant=participant)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(node.run)
+                if config.network.mdns:
+                    await stack.enter_async_context(neighbours(parts.host.addresses, node.add_peer))
                 log.info("node %s listens on %s", config.node.name, ", ".join(parts.host.addresses))
                 while until_height is None or node.head.height < until_height:
                     await node.head.wait_change(60.0)
@@ -79,7 +82,9 @@ async def _open(home: Home, config: Config, genesis: GenesisFile, stack: AsyncEx
     chain = genesis.genesis
     log_file = stack.enter_context(closing(FileLog(home.consensus_wal)))
     store = stack.enter_context(closing(SqliteStore(home.chain_db)))
-    host = await stack.enter_async_context(open_host(home.network_key().seed, config.network.listen))
+    host = await stack.enter_async_context(
+        open_host(home.network_key().seed, config.network.listen, providers=config.network.dht)
+    )
     if store.genesis() is None:
         await _begin(home, config, genesis, host, store)
     found = store.genesis()

@@ -34,20 +34,20 @@ LAYERS = {
 }
 #: Imported by one file, which another environment's interpreter runs.
 ETHEREUM = ("eth_account", "eth_tester")
+#: The network library and what it brings.
+LIBP2P = ("libp2p", "multiaddr", "google", "zeroconf", "ifaddr")
 #: What a package may import from outside, beside the standard library and itself.
 OUTSIDE = {
     "pdfedchain": {"cryptography", "msgpack"},
     "diffusion": {"torch", "diffusers", "safetensors", "numpy", "PIL", "sklearn", "transformers", "pdfedchain"},
-    "node": {"trio", "libp2p", "multiaddr", "google", "rich", "tomli_w", "cryptography", "pdfedchain", *ETHEREUM},
+    "node": {"trio", *LIBP2P, "rich", "tomli_w", "cryptography", "pdfedchain", *ETHEREUM},
 }
 #: What diffusion may know of the chain: its base layers. Hashes with a domain tag are one of them.
 BASE_FOR_DIFFUSION = {"errors", "ids", "limits", "codec", "crypto", "types"}
 #: The one folder that may import the network library and what it brings, and the file that measures it as it comes.
 NETWORK = ("node/host/", "node/benches/stock.py")
 ONLY_IN = {
-    "libp2p": NETWORK,
-    "multiaddr": NETWORK,
-    "google": NETWORK,
+    **dict.fromkeys(LIBP2P, NETWORK),
     **dict.fromkeys(ETHEREUM, ("node/benches/eth_tester_transfers.py",)),
 }
 

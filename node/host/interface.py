@@ -316,6 +316,17 @@ class Host(Protocol):
         """
         ...
 
+    def provide(self, cid: bytes) -> None:
+        """Let others find this host by a content it has: told in the background, and again from time to time.
+
+        Nothing happens on a host without discovery.
+        """
+        ...
+
+    async def find_providers(self, cid: bytes) -> tuple[str, ...]:
+        """Addresses of peers that are said to have a content, at most 16, never our own. Nothing of it is proved."""
+        ...
+
     async def subscribe(self, topic: str, accept: Accept) -> None:
         """Take part in a gossip topic. ``accept`` sees every message of others once, never our own.
 

@@ -7,6 +7,7 @@ redialling (`node.peers` decides whom to dial and when).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -14,16 +15,14 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
-from libp2p.exceptions import BaseLibp2pError
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
-from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
-from node.host.framing import FrameStream, first_leaf, serve
+from node.host.framing import first_leaf, serve
 from node.host.gossip import new_gossip
 from node.host.interface import (
     Accept,
@@ -36,126 +35,24 @@ from node.host.interface import (
     NotConnected,
     PortTaken,
     ProtocolRefused,
-    StreamClosed,
     StreamHandler,
 )
+from node.host.providers import Providers
+from node.host.stream import BROKEN, Libp2pStream
 from node.host.swarm import new_swarm
-from node.host.yamux import (
-    DATA_SIZE_BYTES_MAX,
-    DEFAULT_WINDOW_SIZE,
-    WindowWatch,
-    grant_room,
-    take_arrived,
-    wait_arrived,
-    write_now,
-)
 
 __all__ = ["Libp2pHost", "Libp2pStream", "open_host", "quiet_libp2p_logging"]
 
 log = logging.getLogger(__name__)
 
-_READ_SIZE_BYTES: Final = 262_144
-
-#: What a peer may send ahead of us on one stream once it sends much: 40 MB/s at a round trip of 50 ms.
-_WINDOW_SIZE_BYTES: Final = 2_097_152
-
-#: Room is reported in steps of half the first window.
-_ROOM_STEP_SIZE_BYTES: Final = DEFAULT_WINDOW_SIZE // 2
-
 #: A peer that could not be dialled for bulk gets bulk over its first connection for so long.
 _BULK_AGAIN_S: Final = 60.0
-
-_BROKEN: Final = (BaseLibp2pError, OSError, trio.ClosedResourceError, trio.BrokenResourceError)
-
-
-class Libp2pStream(FrameStream):
-    """A stream straight on yamux.
-
-    `NetStream.write` resets after five seconds without a window, which a busy peer may well need.
-    `NetStream.read` loses what it has read if it is cancelled while it reports room, reports room after
-    every read, and doubles the window for reading a few bytes quickly.
-    """
-
-    def __init__(self, net: NetStream, protocol: str) -> None:
-        super().__init__(str(net.muxed_conn.peer_id), protocol)
-        self._net = net
-        self._muxed = net.muxed_stream
-        self._window = WindowWatch(net.muxed_stream)
-        self._room_owed = 0
-        self._room_extra = _WINDOW_SIZE_BYTES - DEFAULT_WINDOW_SIZE
-
-    def _write_now(self, data: bytes | memoryview) -> bool:
-        self._check_writable()
-        try:
-            return write_now(self._muxed, data)
-        except _BROKEN as error:
-            raise StreamClosed(self.peer_id, reason=str(error)) from error
-
-    async def _write(self, data: bytes | memoryview) -> None:
-        start = 0
-        while start < len(data):
-            self._check_writable()
-            room = min(self._muxed.send_window, DATA_SIZE_BYTES_MAX)
-            if self._muxed.conn.congested:
-                await self._muxed.conn.wait_room()
-            elif room <= 0:
-                await self._window.wait()
-            elif self._write_now(data[start : start + room]):
-                start += room
-                await trio.lowlevel.checkpoint()
-
-    def _check_writable(self) -> None:
-        muxed = self._muxed
-        if muxed.closed or muxed.send_closed or muxed.reset_received or muxed.conn.event_shutting_down.is_set():
-            raise StreamClosed(self.peer_id, reason="reset")
-
-    async def _read_some(self) -> bytes | bytearray:
-        arrived = take_arrived(self._muxed)
-        if arrived:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        elif await wait_arrived(self._muxed):
-            arrived = take_arrived(self._muxed)
-        if arrived:
-            self._make_room(len(arrived))
-            return arrived
-        try:
-            data: bytes = await self._muxed.conn.read_stream(self._muxed.stream_id, _READ_SIZE_BYTES)
-        except MuxedStreamEOF:
-            if self._muxed.reset_received:
-                raise StreamClosed(self.peer_id, reason="reset") from None
-            return b""
-        except MuxedStreamError as error:
-            raise StreamClosed(self.peer_id, reason=str(error)) from error
-        self._make_room(len(data))
-        return data
-
-    def _make_room(self, size_bytes: int) -> None:
-        """Let the peer send as much as was read, and at first what makes its window `_WINDOW_SIZE_BYTES`."""
-        self._room_owed += size_bytes
-        if self._room_owed >= _ROOM_STEP_SIZE_BYTES:
-            try:
-                grant_room(self._muxed, self._room_owed + self._room_extra)
-            except _BROKEN as error:
-                log.debug("no window update to %s: %s", self.peer_id, error)
-            self._room_owed = self._room_extra = 0
-
-    async def _close(self) -> None:
-        try:
-            await self._net.close()
-        except _BROKEN as error:
-            log.debug("closing a stream with %s: %s", self.peer_id, error)
-
-    async def _reset(self) -> None:
-        try:
-            await self._net.reset()
-        except _BROKEN as error:
-            log.debug("resetting a stream with %s: %s", self.peer_id, error)
 
 
 class Libp2pHost:
     """See `node.host.interface.Host`; made by `open_host`."""
 
-    def __init__(self, seed: bytes, limits: HostLimits) -> None:
+    def __init__(self, seed: bytes, limits: HostLimits, *, providers: bool = False) -> None:
         self.counters: Counter[str] = Counter()
         self._limits = limits
         self._fault_listener: FaultListener | None = None
@@ -172,6 +69,7 @@ class Libp2pHost:
             wrap=lambda net: Libp2pStream(net, str(net.get_protocol())),
         )
         self._peer_id = str(self.basic.get_id())
+        self._providers = Providers(self.basic, self._listening_peers, self.counters) if providers else None
 
     @property
     def peer_id(self) -> str:
@@ -193,6 +91,8 @@ class Libp2pHost:
                     raise InvalidAddress(listen, "cannot listen there; only TCP is spoken")
                 async with background_trio_service(self._router), background_trio_service(self.pubsub):
                     await self.pubsub.wait_until_ready()
+                    if self._providers is not None:
+                        self.swarm.manager.run_task(self._providers.run)
                     yield
             finally:
                 # Leaving `run` alone keeps listener and connections open.
@@ -224,7 +124,7 @@ class Libp2pHost:
                 try:
                     await self.swarm.dial(maddr, identity)
                     return peer_id
-                except _BROKEN as error:
+                except BROKEN as error:
                     failure = _reason(error)
             raise DialFailed(address, failure)
 
@@ -265,7 +165,7 @@ class Libp2pHost:
                     return await self._open_on(connection, protocol)
                 net = await self.basic.new_stream(ID.from_base58(peer_id), [protocol])
                 return Libp2pStream(net, protocol)
-            except _BROKEN as error:
+            except BROKEN as error:
                 failure = _reason(error)
         if connection is not None:
             # Perhaps it is dead and nobody was told: the next attempt goes over the first connection.
@@ -302,11 +202,26 @@ class Libp2pHost:
             with trio.move_on_after(self._limits.dial_timeout_s):
                 try:
                     return await self.swarm.bulk.dial(address, identity)
-                except _BROKEN as error:
+                except BROKEN as error:
                     log.debug("no connection for bulk with %s: %s", peer_id, _reason(error))
             self.counters["bulk_dials_failed"] += 1
             self._bulk_failed_at[peer_id] = trio.current_time()
             return None
+
+    def _listening_peers(self) -> list[tuple[str, Multiaddr]]:
+        return [(peer, self._addresses[peer]) for peer in self.connected_peers() if peer in self._addresses]
+
+    def provide(self, cid: bytes) -> None:
+        if self._providers is not None:
+            self._providers.provide(cid)
+
+    async def find_providers(self, cid: bytes) -> tuple[str, ...]:
+        found = []
+        for address in () if self._providers is None else await self._providers.find(cid):
+            with contextlib.suppress(InvalidAddress):
+                self._parse_peer(address)
+                found.append(address)
+        return tuple(found)
 
     async def subscribe(self, topic: str, accept: Accept) -> None:
         await self.pubsub.take_part(topic, accept)
@@ -339,20 +254,25 @@ def _reason(error: BaseException) -> str:
 
 @asynccontextmanager
 async def open_host(
-    seed: bytes, listen: str = "/ip4/127.0.0.1/tcp/0", *, limits: HostLimits | None = None
+    seed: bytes,
+    listen: str = "/ip4/127.0.0.1/tcp/0",
+    *,
+    limits: HostLimits | None = None,
+    providers: bool = False,
 ) -> AsyncIterator[Libp2pHost]:
     """A host that listens inside the block.
 
     Args:
         seed: 32 secret bytes of the Ed25519 key that is this host's identity.
         listen: multiaddress; port 0 takes any free one.
+        providers: take part in Kademlia, see `node.host.providers`; without it nobody is found by a content.
 
     Raises:
         PortTaken: another program listens there.
         InvalidAddress: ``listen`` is not a TCP multiaddress.
         HostError: the address is not one of this machine's.
     """
-    host = Libp2pHost(seed, limits or HostLimits())
+    host = Libp2pHost(seed, limits or HostLimits(), providers=providers)
     failure: Exception | None = None
     finished = trio.Event()
     async with trio.open_nursery() as nursery:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from node.config import NodeRole, render_config
+from node.config import NodeRole
+from node.config_text import render_config
 from node.genesis_file import GenesisFile
 from node.home import Home
 from node.multiaddress import free_ports, parse_multiaddress

@@ -21,7 +21,8 @@ from typing import Final
 
 import trio
 
-from node.config import NetworkConfig, NodeRole, render_config
+from node.config import NetworkConfig, NodeRole
+from node.config_text import render_config
 from node.genesis_file import GenesisFile, save_genesis_file
 from node.home import Card, Home
 from node.multiaddress import free_ports

@@ -20,8 +20,8 @@ from node.config import (
     load_config,
     parse_config,
     parse_roles,
-    render_config,
 )
+from node.config_text import render_config
 from node.strategy import STRATEGIES
 from pdfedchain.errors import UsageError
 from pdfedchain.limits import NAME_LENGTH_MAX

@@ -10,7 +10,7 @@ import trio
 from node.authority import is_fatal
 from node.library import Library
 from node.memory_host import MemoryNetwork
-from node.weights.errors import BlockDamaged
+from node.weights.errors import BlockDamaged, WeightsUnavailable
 from node.weights.serve import WeightsServer
 from node.weights.store import WeightsStore
 from pdfedchain.errors import StateError
@@ -63,6 +63,36 @@ async def test_a_folder_is_whole_for_everybody_who_uses_it(tmp_path: Path) -> No
                 nursery.start_soon(use, pause_s)
         assert counts == [FILES] * 20
         assert list((tmp_path / "laid-out").iterdir()) == []
+
+
+async def test_what_no_peer_has_is_fetched_from_a_provider(tmp_path: Path) -> None:
+    network = MemoryNetwork()
+    async with (
+        network.open_host(b"1" * 32) as mine,
+        network.open_host(b"2" * 32) as far,
+        network.open_host(b"3" * 32) as empty,
+    ):
+        theirs = WeightsStore(tmp_path / "theirs")
+        cid = add(theirs, tmp_path / "folder")
+        WeightsServer(theirs).attach(far)
+        WeightsServer(WeightsStore(tmp_path / "empty")).attach(empty)
+        await mine.connect(empty.addresses[0])
+        faults: list[tuple[str, str]] = []
+        library = Library(
+            WeightsStore(tmp_path / "mine"),
+            mine,
+            tmp_path / "laid-out",
+            lambda: [empty.peer_id],
+            lambda peer_id, reason: faults.append((peer_id, reason)),
+        )
+        with pytest.raises(WeightsUnavailable):
+            await library.obtain(cid, size_bytes_max=10**6)
+        far.provide(cid)
+        empty.provide(cid)
+        await library.obtain(cid, size_bytes_max=10**6)
+        assert await library.holds(cid)
+        assert set(await far.find_providers(cid)) == {mine.addresses[0], empty.addresses[0]}
+        assert faults == []
 
 
 async def test_what_the_disk_lost_is_fetched_again(tmp_path: Path) -> None:

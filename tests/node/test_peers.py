@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from node import peers as peers_module
 from node.channel import MESSAGES_PROTOCOL, Hello, Priority
 from node.host.interface import Host, HostLimits
 from node.memory_host import MemoryNetwork
@@ -270,3 +271,51 @@ async def test_bans_grow_with_each_fault_and_a_clean_day_clears_the_record(
             nursery.cancel_scope.cancel()
     assert [duration_s for name, duration_s in bans if name == "mallory"] == [30.0, 60.0, 120.0, 30.0, 60.0]
     assert max(duration_s for name, duration_s in bans if name == "oscar") == 3_600.0
+
+
+async def test_a_peer_that_was_found_is_dialled_and_dialled_again(open_one: Opener) -> None:
+    async with member(open_one, 1, []) as one:
+        async with member(open_one, 2, []) as two:
+            address = two.host.addresses[0]
+            listen = address.partition("/p2p/")[0]
+            assert one.peers.add(address)
+            assert not one.peers.add(address)
+            assert not one.peers.add(one.host.addresses[0])
+            with trio.fail_after(30):
+                await one.peers.wait_connected(1)
+        await until(lambda: not one.peers.connected)
+        async with member(open_one, 2, [], listen=listen, session=1):
+            with trio.fail_after(30):
+                await one.peers.wait_connected(1)
+
+
+async def test_a_found_peer_of_another_chain_gets_no_channel(open_one: Opener) -> None:
+    async with member(open_one, 1, []) as one, member(open_one, 2, [], genesis=2) as two:
+        assert one.peers.add(two.host.addresses[0])
+        await until(lambda: one.peers.counters["other_chain"] > 0)
+        assert not one.peers.connected
+
+
+async def test_found_peers_are_bounded_and_forgotten_when_nobody_is_there(
+    open_one: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers_module, "_FOUND_MAX", 2)
+    async with AsyncExitStack() as stack:
+        gone = []
+        for number in (2, 3, 4):
+            async with open_one(number) as host:
+                gone.append(host.addresses[0])
+        one = await stack.enter_async_context(member(open_one, 1, []))
+        assert [one.peers.add(address) for address in gone] == [True, True, False]
+        assert one.peers.counters["found_dropped"] == 1
+        await until(lambda: one.peers.add(gone[2]))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/p2p/", "hello", "/ip4/1.2.3.4/tcp/1/p2p/garbage", "/ip4/1.2.3.4/p2p/" + "1" * 500]
+)
+async def test_garbage_that_was_found_is_forgotten(open_one: Opener, text: str) -> None:
+    async with member(open_one, 1, []) as one:
+        one.peers.add(text)
+        await until(lambda: not one.peers._found)
+        assert not one.peers.connected

@@ -32,7 +32,7 @@ def opener(kind: str) -> Opener:
             async with network.open_host(seed, listen, limits=limits) as memory_host:
                 yield memory_host
         else:
-            async with open_host(seed, listen or "/ip4/127.0.0.1/tcp/0", limits=limits) as libp2p_host:
+            async with open_host(seed, listen or "/ip4/127.0.0.1/tcp/0", limits=limits, providers=True) as libp2p_host:
                 yield libp2p_host
 
     return open_one

@@ -375,3 +375,17 @@ async def test_gossip_above_the_limit_is_refused_to_its_publisher(open_one: Open
     async with pair(open_one, limits) as (one, _):
         with pytest.raises(MessageTooLarge, match="101 bytes is above the limit of 100"):
             await one.publish("/topic", bytes(101))
+
+
+async def test_a_host_is_found_by_what_it_has_and_not_by_itself(open_one: Opener) -> None:
+    content, nothing = b"\x01\x70\x12\x20" + bytes(32), b"\x01\x70\x12\x20" + bytes(31) + b"\x01"
+    async with open_one(1) as has, open_one(2) as between, open_one(3) as wants:
+        await has.connect(between.addresses[0])
+        await wants.connect(between.addresses[0])
+        has.provide(content)
+        with trio.fail_after(60):
+            while not (found := await wants.find_providers(content)):
+                await trio.sleep(0.1)
+        assert found == has.addresses
+        assert await has.find_providers(content) == ()
+        assert await wants.find_providers(nothing) == ()
