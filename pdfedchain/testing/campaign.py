@@ -26,16 +26,17 @@ from typing import Any, Final
 import pdfedchain
 from pdfedchain.consensus.rules import Rule
 from pdfedchain.testing.chaos import run_chaos, run_overload
+from pdfedchain.testing.ledger_chaos import run_ledger
 
 __all__ = ["Chunk", "Result", "main", "run_chunk"]
 
-_RUNS: Final = {"chaos": run_chaos, "overload": run_overload}
+_RUNS: Final = {"chaos": run_chaos, "ledger": run_ledger, "overload": run_overload}
 _CHUNK_SEEDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Seeds ``first`` up to ``first + count`` of one kind (``chaos`` or ``overload``) and size."""
+    """Seeds ``first`` up to ``first + count`` of one kind (``chaos``, ``ledger`` or ``overload``) and size."""
 
     kind: str
     size: int
@@ -118,6 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pdfedchain.testing.campaign", description="Run many seeds.")
     parser.add_argument("--seeds", type=int, default=10_000, help="with at most f liars, shared by the sizes")
+    parser.add_argument(
+        "--ledger", type=int, default=2_000, help="seeds on the federated-learning ledger, beside these"
+    )
     parser.add_argument("--overload", type=int, default=2_000, help="seeds with more than f liars, beside these")
     parser.add_argument("--sizes", type=int, nargs="+", default=[4, 7], help="numbers of nodes")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -129,7 +133,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _plan(options: argparse.Namespace) -> Iterator[Chunk]:
-    for kind, seeds in (("chaos", options.seeds), ("overload", options.overload)):
+    for kind, seeds in (("chaos", options.seeds), ("overload", options.overload), ("ledger", options.ledger)):
         each = seeds // len(options.sizes)
         for first in range(0, each, _CHUNK_SEEDS):
             for size in options.sizes:
@@ -184,8 +188,8 @@ def _progress(done: list[Result], before: int, seeds: int, gone_s: float) -> Non
 
 def _report(done: list[Result], version: str) -> str:
     lines = [
-        "| seeds | nodes | liars | failed | heights | events | simulated | CPU |",
-        "|---|---|---|---|---|---|---|---|",
+        "| seeds | chain | nodes | liars | failed | heights | events | simulated | CPU |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     kinds = sorted({(result.chunk.kind, result.chunk.size) for result in done})
     for kind, size in kinds:
@@ -210,9 +214,10 @@ def _row(kind: str, size: int, results: Iterable[Result]) -> str:
         heights, events = heights + result.heights, events + result.events
         virtual_ms, cpu_s = virtual_ms + result.virtual_ms, cpu_s + result.cpu_s
     faults = (size - 1) // 3
-    liars = f"0 to {faults}" if kind == "chaos" else f"{faults + 1} to {size - 1}"
+    liars = f"{faults + 1} to {size - 1}" if kind == "overload" else f"0 to {faults}"
+    chain = "ledger" if kind == "ledger" else "counter"
     times = f"{virtual_ms / 3_600_000:,.0f} h | {cpu_s / 60:.1f} min"
-    return f"| {seeds:,} | {size} | {liars} | {failed} | {heights:,} | {events:,} | {times} |"
+    return f"| {seeds:,} | {chain} | {size} | {liars} | {failed} | {heights:,} | {events:,} | {times} |"
 
 
 def _say(line: str) -> None:

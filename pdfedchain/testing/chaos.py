@@ -19,6 +19,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from pdfedchain.application import Judgement
@@ -30,7 +31,18 @@ from pdfedchain.testing.network import Links
 from pdfedchain.testing.simulator import START_MS, Simulator
 from pdfedchain.types.genesis import ChainParameters
 
-__all__ = ["HEIGHTS_AFTER", "LIMIT_MS", "Outcome", "run_chaos", "run_overload"]
+__all__ = [
+    "HEIGHTS_AFTER",
+    "LIMIT_MS",
+    "PARAMETERS",
+    "Outcome",
+    "disturb",
+    "links_of",
+    "peace",
+    "replayable",
+    "run_chaos",
+    "run_overload",
+]
 
 #: Short heartbeats, so that little virtual time holds many heights; time-outs as in production, but for the cap.
 PARAMETERS: Final = ChainParameters(heartbeat_idle_ms=1_500, timeout_max_ms=10_000)
@@ -108,16 +120,16 @@ def run_chaos(
     Raises:
         InvariantBroken: safety broke, or ``heights_after`` more heights did not come within ``limit_ms`` of peace.
     """
-    with _replayable(seed, size, ""):
+    with replayable(seed, size, ""):
         draw = random.Random(f"chaos {seed} {size}")  # noqa: S311 - a seed is a run
         chosen = draw.sample(range(size), draw.randint(0, (size - 1) // 3))
-        simulator, opinions = _world(seed, size, draw, {index: draw.choice(LIARS) for index in chosen}, tell)
+        simulator, ripen = _world(seed, size, draw, {index: draw.choice(LIARS) for index in chosen}, tell)
         simulator.start()
         # Who loses its log may be locked on a polka that only this log held: a fault like a lie, one of the f.
         room = len(chosen) < (size - 1) // 3 or size == 1
         careless = draw.choice([node.index for node in simulator.honest]) if room else None
-        _chaos(simulator, draw, opinions, careless)
-        return _peace(simulator, opinions, heights_after=heights_after, limit_ms=limit_ms)
+        disturb(simulator, draw, careless=careless, submit=partial(_submit, draw=draw), ripen=ripen)
+        return peace(simulator, heights_after=heights_after, limit_ms=limit_ms, ripen=ripen)
 
 
 def run_overload(
@@ -137,24 +149,25 @@ def run_overload(
     """
     if size < 2:
         raise UsageError("where all nodes lie there is nothing to check; have two or more")
-    with _replayable(seed, size, " --overload"):
+    with replayable(seed, size, " --overload"):
         draw = random.Random(f"overload {seed} {size}")  # noqa: S311 - a seed is a run
         chosen = draw.sample(range(size), draw.randint((size - 1) // 3 + 1, size - 1))
         mute = draw.random() < 0.5
         liars = {index: draw.choice(_MUTE if mute else HARMLESS) for index in chosen}
-        simulator, opinions = _world(seed, size, draw, liars, tell)
+        simulator, ripen = _world(seed, size, draw, liars, tell)
         simulator.start()
-        _chaos(simulator, draw, opinions, None)
+        disturb(simulator, draw, careless=None, submit=partial(_submit, draw=draw), ripen=ripen)
         speaking = size - sum(liar in _MUTE for liar in liars.values())
         if 3 * speaking <= 2 * size and simulator.height > 0:
             raise InvariantBroken(f"height {simulator.height} is final although only {speaking} of {size} vote")
         for index in liars:
             simulator.reform(index)
-        return _peace(simulator, opinions, heights_after=heights_after, limit_ms=limit_ms)
+        return peace(simulator, heights_after=heights_after, limit_ms=limit_ms, ripen=ripen)
 
 
 @contextmanager
-def _replayable(seed: int, size: int, more: str) -> Iterator[None]:
+def replayable(seed: int, size: int, more: str) -> Iterator[None]:
+    """What fails within says how to see it again."""
     try:
         yield
     except Exception as error:
@@ -168,7 +181,7 @@ def _world(
     draw: random.Random,
     liars: Mapping[int, Callable[[Situation], Actor]],
     tell: Callable[[str], None] | None,
-) -> tuple[Simulator, list[_Opinions]]:
+) -> tuple[Simulator, Callable[[int], None]]:
     weights = draw.choice(((1, 0, 0), (8, 1, 1), (4, 1, 4), (2, 3, 0)))
     opinions = [_Opinions(f"opinion {seed} {index}", weights) for index in range(size)]
     settling = draw.choice((0.0, 0.3, 1.0))
@@ -184,16 +197,21 @@ def _world(
         seed=seed,
         size=size,
         parameters=PARAMETERS,
-        links=_links(draw),
+        links=links_of(draw),
         byzantine=liars,
         application=application,
         skew_ms_max=draw.choice((0, 50, 2_000)),
         tell=tell,
     )
-    return simulator, opinions
+
+    def ripen(index: int) -> None:
+        opinions[index].ripe = True
+
+    return simulator, ripen
 
 
-def _links(draw: random.Random) -> Links:
+def links_of(draw: random.Random) -> Links:
+    """Links of a chaotic run."""
     if draw.random() < 0.5:
         return Links(
             delay_ms=(1, round(math.exp(draw.uniform(math.log(2), math.log(3_000))))),
@@ -213,22 +231,43 @@ def _links(draw: random.Random) -> Links:
     )
 
 
-def _chaos(simulator: Simulator, draw: random.Random, opinions: list[_Opinions], careless: int | None) -> None:
+def disturb(
+    simulator: Simulator,
+    draw: random.Random,
+    *,
+    careless: int | None,
+    submit: Callable[[Simulator, int], None],
+    ripen: Callable[[int], None],
+) -> None:
+    """Six to sixteen disturbances, with some time after each.
+
+    Args:
+        careless: the node that may lose its log.
+        submit: sends transactions; told the number of the disturbance.
+        ripen: settles what a node holds for pending.
+    """
     kinds, weights = zip(*_DISTURBANCES, strict=True)
     for step in range(draw.randint(6, 16)):
         what = draw.choices(kinds, weights)[0]
         index = draw.randrange(len(simulator.nodes))
         if what == "opinions":
-            opinions[index].ripe = True
+            ripen(index)
             simulator.poke(index, lambda replica: replica.on_judgement_changed())
+        elif what == "submit":
+            submit(simulator, step)
         else:
             if what == "lose log":
                 what, index = ("crash", index) if careless is None else (what, careless)
-            _disturb(simulator, draw, what, index, step)
+            _disturb(simulator, draw, what, index)
         simulator.run_ms(draw.randint(50, 6_000))
 
 
-def _disturb(simulator: Simulator, draw: random.Random, what: str, index: int, step: int) -> None:
+def _submit(simulator: Simulator, step: int, draw: random.Random) -> None:
+    size = len(simulator.nodes)
+    simulator.submit(b"transaction %d" % step, draw.sample(range(size), draw.randint(1, size)))
+
+
+def _disturb(simulator: Simulator, draw: random.Random, what: str, index: int) -> None:
     size = len(simulator.nodes)
     match what:
         case "crash":
@@ -248,20 +287,23 @@ def _disturb(simulator: Simulator, draw: random.Random, what: str, index: int, s
             simulator.heal()
         case "clock":
             simulator.nodes[index].skew_ms += draw.randint(-20_000, 20_000)
-        case "submit":
-            simulator.submit(b"transaction %d" % step, draw.sample(range(size), draw.randint(1, size)))
         case _:
             pass
 
 
-def _peace(simulator: Simulator, opinions: list[_Opinions], *, heights_after: int, limit_ms: int) -> Outcome:
+def peace(simulator: Simulator, *, heights_after: int, limit_ms: int, ripen: Callable[[int], None]) -> Outcome:
+    """All links work, all nodes run, and so many more heights must become final within the limit.
+
+    Raises:
+        InvariantBroken: they do not, or the stores differ.
+    """
     chaos = simulator.height
     simulator.heal()
     simulator.network.links = Links(delay_ms=(1, 50), loss=0.01)
     for node in simulator.nodes:
         node.fuse.left = 0
         node.skew_ms = max(-2_000, min(node.skew_ms, 2_000))
-        opinions[node.index].ripe = True
+        ripen(node.index)
         simulator.restart(node.index)
     if not simulator.run_to_height(chaos + heights_after, limit_ms=limit_ms):
         raise InvariantBroken(f"no {heights_after} heights within {limit_ms} ms of peace, from {chaos}")

@@ -296,4 +296,11 @@ MUTANTS = (
         "os.lseek(self._file, 0, os.SEEK_END)\n",
         "store/test_wal.py::test_a_log_cut_anywhere_yields_a_prefix_and_can_be_continued",
     ),
+    Mutant(
+        "a credit makes a unit",
+        "state/accounts.py",
+        "Account(account.balance + amount, account.nonce)",
+        "Account(account.balance + amount + 1, account.nonce)",
+        "testing/test_ledger_chaos.py::test_no_unit_is_lost_or_made_and_peace_brings_progress",
+    ),
 )
