@@ -11,18 +11,15 @@ itself takes, of all four processes together.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from node.benches.figures import Figure, percentile
-from pdfedchain.errors import StateError
+from node.benches.processes import Processes
 
 __all__ = ["bench_finality"]
 
@@ -37,61 +34,15 @@ _ON_THE_WAY: Final = 500
 _KINDS: Final = ("chain", "floor")
 _TURNS: Final = 3
 
-_STOP_TIMEOUT_S: Final = 20.0
 
-
-class _Processes:
+def _processes(kind: str, directory: Path) -> Processes:
     """The four, in one role."""
-
-    def __init__(self, kind: str, directory: Path) -> None:
-        self._processes: list[subprocess.Popen[str]] = []
-        for index in range(_NODES):
-            home = directory / f"{kind}{index}"
-            home.mkdir()
-            command = (sys.executable, "-m", "node.benches.finality_process", kind, str(index), str(home))
-            with (home / "errors.log").open("wb") as errors:
-                process = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1
-                )
-            self._processes.append(process)
-        self._directory = directory
-
-    def __enter__(self) -> Self:
-        addresses = [answer["address"] for answer in self._hear()]
-        self._say({"addresses": addresses})
-        self._hear()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.close()
-        for process in self._processes:
-            try:
-                process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-    def load(self, **command: Any) -> list[dict[str, Any]]:
-        """Have all four do this; what each measured."""
-        self._say(command)
-        return self._hear()
-
-    def _say(self, command: dict[str, Any]) -> None:
-        for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(command) + "\n")
-
-    def _hear(self) -> list[dict[str, Any]]:
-        answers = []
-        for process in self._processes:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                raise StateError("a process of the bench has ended", hint="its error output has been shown above")
-            answers.append(json.loads(line))
-        return answers
+    modules = []
+    for index in range(_NODES):
+        home = directory / f"{kind}{index}"
+        home.mkdir()
+        modules.append(("node.benches.finality_process", kind, str(index), str(home)))
+    return Processes(modules, directory)
 
 
 def bench_finality(seconds: float) -> list[Figure]:
@@ -103,7 +54,7 @@ def bench_finality(seconds: float) -> list[Figure]:
     one_by_one: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
     full: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
     with tempfile.TemporaryDirectory(prefix="pdfed-bench-") as name, ExitStack() as stack:
-        processes = {kind: stack.enter_context(_Processes(kind, Path(name))) for kind in _KINDS}
+        processes = {kind: stack.enter_context(_processes(kind, Path(name))) for kind in _KINDS}
         for each in processes.values():
             each.load(seconds=1.0, interval_s=_INTERVAL_S)
         # In turns: whatever else the machine does meanwhile slows both.

@@ -9,6 +9,7 @@ from typing import Final
 from node.benches.chain import bench_chain
 from node.benches.figures import Figure, machine
 from node.benches.finality import bench_finality
+from node.benches.gossip import bench_gossip
 from node.benches.models import bench_score, bench_train
 from node.benches.proofs import bench_proofs
 from node.benches.scores import bench_folder_score
@@ -22,7 +23,7 @@ from pdfedchain.errors import UsageError
 
 __all__ = ["add_arguments", "run"]
 
-_SUBJECTS: Final = ("chain", "finality", "proofs", "score", "sync", "train", "transfer")
+_SUBJECTS: Final = ("chain", "finality", "gossip", "proofs", "score", "sync", "train", "transfer")
 _TRAINING_IMAGES_MIN: Final = 20
 
 
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--blocks", type=int, default=10_000, metavar="N", help="sync: default 10000")
     parser.add_argument("--transfers-per-block", type=int, default=10, metavar="N", help="sync: default 10")
     parser.add_argument("--seconds", type=float, default=15.0, metavar="S", help="finality: per load, default 15")
+    parser.add_argument("--messages", type=int, default=10_000, metavar="N", help="gossip: none is lost; default 10000")
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="train: default 100")
     parser.add_argument("--megabytes", default="64,1000", metavar="N,N", help="transfer: folders, default 64,1000")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="transfer: take the median, default 5")
@@ -52,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Measure and report."""
-    for name in ("transfers", "accounts", "blocks", "transfers_per_block", "seconds", "steps", "rounds"):
+    for name in ("transfers", "accounts", "blocks", "transfers_per_block", "seconds", "messages", "steps", "rounds"):
         if getattr(arguments, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be 1 or more")
     relax_collector()
@@ -76,6 +78,8 @@ def _measure(arguments: argparse.Namespace) -> list[Figure]:
             return bench_proofs(arguments.transfers, arguments.accounts)
         case "finality":
             return bench_finality(arguments.seconds)
+        case "gossip":
+            return bench_gossip(arguments.messages)
         case "sync":
             return bench_sync(arguments.blocks, arguments.transfers_per_block)
         case "transfer":
