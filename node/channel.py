@@ -14,12 +14,13 @@ Every frame starts with one byte that says what it is:
 if they differ, each knowing both hashes. The ``session`` is random per start of a node, so that a restarted peer is
 told from one that opens a second channel.
 
-**Sending** never waits: frames go into a queue with a budget in bytes. Above it, the oldest frames of the lowest
-priority are dropped and counted, never those of a higher priority than the new one. Within a priority, order holds.
+**Sending** never waits: frames go into a queue with a budget in bytes (`node.send_queue`).
 
 **Liveness.** A ping goes out every `PING_INTERVAL_S`; a peer of which nothing arrives for `SILENCE_MAX_S` is gone,
-although TCP may believe in it for a quarter of an hour (a stopped process, a cut cable). When our own process was the
-one that did not run, the clock starts anew.
+although TCP may believe in it for a quarter of an hour (a stopped process, a cut cable). Something is a whole frame, or
+part of one that comes at `ARRIVING_BYTES_PER_S_MIN` or faster: a large proposal takes its time on a slow line, and its
+sender's pings wait behind it; whoever sends byte by byte is gone all the same. When our own process was the one that
+did not run, the clock starts anew.
 
 What this is not: reliable. A frame may be lost when a channel breaks; consensus repairs by pulling.
 """
@@ -29,7 +30,6 @@ from __future__ import annotations
 import enum
 import logging
 import struct
-from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -37,6 +37,7 @@ from typing import Annotated, Final
 import trio
 
 from node.host.interface import Host, HostError, Stream
+from node.send_queue import FrameBudget, Priority, SendQueue
 from pdfedchain.codec import canonical, decode, encode
 from pdfedchain.errors import InputError
 from pdfedchain.ids import Address, Hash, Height, Name, Size, UInt
@@ -51,6 +52,7 @@ __all__ = [
     "PeerSilent",
     "Priority",
     "answer_channel",
+    "message_frame",
     "open_channel",
 ]
 
@@ -70,6 +72,9 @@ HANDSHAKE_TIMEOUT_S: Final = 10.0
 PING_INTERVAL_S: Final = 2.0
 SILENCE_MAX_S: Final = 8.0
 
+#: A frame under way counts as a sign of life from here on: the largest takes five minutes at this rate.
+ARRIVING_BYTES_PER_S_MIN: Final = 16_384.0
+
 _PING: Final = struct.Struct("!Q")
 
 
@@ -81,14 +86,6 @@ class Kind(enum.IntEnum):
     PONG = 2
     HELLO = 3
     DUPLICATE = 4
-
-
-class Priority(enum.IntEnum):
-    """Which frames leave first, and which are dropped last."""
-
-    HIGH = 0
-    NORMAL = 1
-    LOW = 2
 
 
 @canonical("pdfed/hello/v1")
@@ -145,43 +142,10 @@ class PeerSilent(HostError):
         super().__init__(f"{peer_id} has been silent for {silence_s:.0f} s")
 
 
-class SendQueue:
-    """Frames waiting to be sent, by priority, within a budget of bytes."""
-
-    def __init__(self, size_bytes_max: int) -> None:
-        self._frames: tuple[deque[bytes], ...] = tuple(deque() for _ in Priority)
-        self._size_bytes_max = size_bytes_max
-        self._filled = trio.Event()
-        self.size_bytes = 0
-        self.dropped: Counter[Priority] = Counter()
-
-    def put(self, frame: bytes, priority: Priority) -> bool:
-        """Add a frame, making room at the expense of lower priorities; false if it was dropped itself."""
-        for lowest in sorted(Priority, reverse=True):
-            while lowest > priority and self._frames[lowest] and self._exceeds(frame):
-                self.size_bytes -= len(self._frames[lowest].popleft())
-                self.dropped[lowest] += 1
-        if self._exceeds(frame):
-            self.dropped[priority] += 1
-            return False
-        self._frames[priority].append(frame)
-        self.size_bytes += len(frame)
-        self._filled.set()
-        return True
-
-    def _exceeds(self, frame: bytes) -> bool:
-        return self.size_bytes + len(frame) > self._size_bytes_max
-
-    async def get(self) -> bytes:
-        """The next frame, waiting for one."""
-        while True:
-            for frames in self._frames:
-                if frames:
-                    frame = frames.popleft()
-                    self.size_bytes -= len(frame)
-                    return frame
-            self._filled = trio.Event()
-            await self._filled.wait()
+def message_frame(message: bytes) -> bytes:
+    """A message as it is sent."""
+    assert len(message) < FRAME_SIZE_BYTES_MAX, "the sender keeps its messages within the protocol's bounds"
+    return b"\x00" + message
 
 
 class Channel:
@@ -194,18 +158,20 @@ class Channel:
         *,
         opened_by_us: bool,
         queue_size_bytes_max: int = QUEUE_SIZE_BYTES_MAX,
+        budget: FrameBudget | None = None,
         ping_interval_s: float = PING_INTERVAL_S,
         silence_max_s: float = SILENCE_MAX_S,
     ) -> None:
         """
         Args:
             hello: the peer's.
+            budget: of the queues of all channels.
         """
         self.peer_id = stream.peer_id
         self.hello = hello
         self.opened_by_us = opened_by_us
         self.rtt_s: float | None = None
-        self.queue = SendQueue(queue_size_bytes_max)
+        self.queue = SendQueue(queue_size_bytes_max, budget)
         self._stream = stream
         self._ping_interval_s = ping_interval_s
         self._silence_max_s = silence_max_s
@@ -216,8 +182,11 @@ class Channel:
 
     def send(self, message: bytes, priority: Priority = Priority.NORMAL) -> bool:
         """Queue a message; false if there was no room for it."""
-        assert len(message) < FRAME_SIZE_BYTES_MAX, "the sender keeps its messages within the protocol's bounds"
-        return self.queue.put(bytes([Kind.MESSAGE]) + message, priority)
+        return self.send_frame(message_frame(message), priority)
+
+    def send_frame(self, frame: bytes, priority: Priority = Priority.NORMAL) -> bool:
+        """Queue what `message_frame` has made: one object for several channels."""
+        return self.queue.put(frame, priority)
 
     def close(self) -> None:
         """End `run` soon."""
@@ -244,6 +213,7 @@ class Channel:
         except* (HostError, InputError) as group:
             failure = _worst(group)
         finally:
+            self.queue.clear()
             await self._stream.reset()
         if failure is not None:
             raise failure
@@ -271,12 +241,16 @@ class Channel:
             self.rtt_s = trio.current_time() - self._pinged_at
 
     async def _watch(self) -> None:
+        arrived = 0
         while True:
             self._ping_number += 1
             self._pinged_at = trio.current_time()
             self.queue.put(bytes([Kind.PING]) + _PING.pack(self._ping_number), Priority.HIGH)
             await trio.sleep(self._ping_interval_s)
             now = trio.current_time()
+            before, arrived = arrived, self._stream.received_size_bytes
+            if arrived - before >= ARRIVING_BYTES_PER_S_MIN * (now - self._pinged_at):
+                self._heard_at = now
             if now - self._pinged_at > 2 * self._ping_interval_s:
                 # This process was stopped or starved: what the peer sent meanwhile has not been read yet.
                 self._heard_at = now

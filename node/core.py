@@ -18,6 +18,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -29,6 +30,7 @@ from node.ballot_book import BallotBook
 from node.channel import PROTOCOL_VERSION, Hello
 from node.config import SyncConfig
 from node.driver import Driver
+from node.gate import Gate
 from node.governance import GovernanceDuties
 from node.head import Head
 from node.host.interface import Host, HostError
@@ -40,11 +42,14 @@ from node.peers import Peers
 from node.reconciliation import INTERVAL_S as RECONCILIATION_INTERVAL_S
 from node.reconciliation import Pending, Reconciliation
 from node.state_sync import SnapshotServer
+from node.strangers import Strangers
 from node.submitter import Submitter
 from node.sync import BlockServer, Synchroniser
 from node.telemetry import Activity
 from node.transaction_gossip import TransactionGossip
+from node.weights.bitswap import PROTOCOL as BITSWAP_PROTOCOL
 from node.weights.bitswap import Bitswap
+from node.weights.messages import PROTOCOL as WEIGHTS_PROTOCOL
 from node.weights.serve import WeightsServer
 from node.weights.store import WeightsStore
 from node.wire import (
@@ -158,6 +163,7 @@ class Node:
             up=self._on_peer_up,
             down=self._on_peer_down,
         )
+        self._gate = Gate(self._peers.is_member, self._peers.wait_for)
         self.driver = Driver(
             self._replica,
             self._peers,
@@ -174,11 +180,9 @@ class Node:
         self._outgoing, self._to_publish = trio.open_memory_channel[tuple[str, bytes]](_OUTGOING_MAX)
         self._gossiped_at: dict[Hash, float] = {}
         self._arrived = trio.Event()
+        dropped = partial(parts.activity.count, "gossip_dropped")
         self._transactions = TransactionGossip(
-            self.mempool.add,
-            self._publish_transactions,
-            arrived=self._transactions_arrived,
-            dropped=lambda: parts.activity.count("gossip_dropped"),
+            self.mempool.add, self._publish_transactions, arrived=self._transactions_arrived, dropped=dropped
         )
         pending = Pending(self._waiting, self.mempool.add, self._transactions_arrived)
         self._reconciliation = Reconciliation(
@@ -203,12 +207,7 @@ class Node:
         parts = self.parts
         if parts.signer is not None:
             self._governance.check()
-        WeightsServer(parts.weights).attach(parts.host)
-        self._bitswap.attach(parts.host)
-        parts.host.set_stream_handler(BLOCKS_PROTOCOL, BlockServer(parts.store).handle)
-        self._snapshots.committed()
-        parts.host.set_stream_handler(SNAPSHOT_PROTOCOL, self._snapshots.handle)
-        parts.host.set_stream_handler(PENDING_PROTOCOL, self._reconciliation.handle)
+        self._serve()
         await parts.host.subscribe(self._tx_topic, self._transactions.receive)
         await parts.host.subscribe(self._final_topic, self._on_announcement)
         try:
@@ -222,6 +221,7 @@ class Node:
                 # A score finished just before a crash was not heard by the height that is replayed.
                 self.driver.judgement_changed()
                 nursery.start_soon(self._peers.run)
+                nursery.start_soon(Strangers(parts.host, self._peers.is_member, self._gate.used_at).run)
                 nursery.start_soon(self._synchroniser.run)
                 nursery.start_soon(self._reconciliation.run)
                 nursery.start_soon(self._governance.run)
@@ -239,6 +239,20 @@ class Node:
     def add_peer(self, address: str) -> None:
         """Dial a peer that was found."""
         self._peers.add(address)
+
+    def _serve(self) -> None:
+        """Say which protocols are spoken, and with whom."""
+        host, weights = self.parts.host, WeightsServer(self.parts.weights)
+        host.set_members(self._peers.is_member, self._gate.remember_use)
+        weights.attach(host)
+        self._bitswap.attach(host)
+        for protocol, handler in ((WEIGHTS_PROTOCOL, weights.handle), (BITSWAP_PROTOCOL, self._bitswap.handle)):
+            host.set_stream_handler(protocol, self._gate.for_all(handler))
+        host.set_stream_handler(BLOCKS_PROTOCOL, self._gate.for_members(BlockServer(self.parts.store).handle))
+        self._snapshots.committed()
+        # Whoever begins by a snapshot has no chain yet to say hello for.
+        host.set_stream_handler(SNAPSHOT_PROTOCOL, self._gate.for_all(self._snapshots.handle))
+        host.set_stream_handler(PENDING_PROTOCOL, self._gate.for_members(self._reconciliation.handle))
 
     async def spread(self, transaction: bytes) -> None:
         """Put a transaction of this node into the pool and gossip it, again if it waits long.

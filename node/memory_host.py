@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Final
@@ -39,6 +39,7 @@ from node.host.interface import (
     ProtocolRefused,
     StreamHandler,
 )
+from node.host.strangers import Strangers
 from node.memory_link import Link, MemoryStream, Pipe
 from pdfedchain.errors import DecodeError, InputError, SignatureError
 
@@ -64,6 +65,7 @@ class MemoryHost:
         self._fault_listener: FaultListener | None = None
         self._streams: dict[str, set[MemoryStream]] = {}
         self._banned_until: dict[str, float] = {}
+        self._strangers = Strangers(self.counters)
         self._seen: dict[bytes, None] = {}
         self._sequence = count()
         self._gossip_in: dict[str, trio.MemorySendChannel[tuple[str, bytes, bytes, float]]] = {}
@@ -76,6 +78,9 @@ class MemoryHost:
     @property
     def addresses(self) -> tuple[str, ...]:
         return (f"{self._address}/p2p/{self._peer_id}",)
+
+    def set_members(self, is_member: Callable[[str], bool], heard: Callable[[str], None]) -> None:
+        self._strangers.is_member, self._strangers.heard = is_member, heard
 
     def set_fault_listener(self, listener: FaultListener) -> None:
         self._fault_listener = listener
@@ -231,7 +236,8 @@ class MemoryHost:
         with channel:
             async for topic, data, message_id, sent_at in channel:
                 await link.carried(sent_at)
-                if message_id not in self._seen and topic in self._accept:
+                is_heard = self._strangers.may_say(peer_id, len(data))
+                if is_heard and message_id not in self._seen and topic in self._accept:
                     self._see(message_id)
                     if self._take(peer_id, topic, data):
                         self._flood(topic, data, message_id, exclude=peer_id)

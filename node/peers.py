@@ -15,8 +15,8 @@ the old one. The side that is told "duplicate" waits for the other's channel, an
 
 **Standing.** `fault` (also called for what the host finds: undecodable gossip, wrong signatures, malformed requests)
 drops the peer and bans it, for half a minute at first and twice as long each time, up to an hour; after a day without
-a fault its record is clean. A peer of another chain is not banned but told, logged once, and redialled rarely: its
-operator may be about to mend it.
+a fault its record is clean. A peer of another chain is not banned but told, logged once, disconnected, and redialled
+rarely: its operator may be about to mend it.
 
 Peers that were found (by multicast DNS, say) come in by `Peers.add`: a bounded number, dialled like those on the list,
 and forgotten after some attempts in vain. They pass the same handshake.
@@ -46,9 +46,11 @@ from node.channel import (
     PeerSilent,
     Priority,
     answer_channel,
+    message_frame,
     open_channel,
 )
 from node.host.interface import Host, HostError, InvalidAddress, ProtocolRefused, Stream
+from node.send_queue import FrameBudget
 from pdfedchain.errors import InputError
 
 __all__ = ["PeerSettings", "Peers"]
@@ -71,6 +73,7 @@ class PeerSettings:
     Attributes:
         backoff_first_s, backoff_max_s: between attempts at one address; each wait is up to half shorter by chance.
         backoff_other_chain_s: for a peer of another chain.
+        parting_s: what a peer of another chain has to read our hello, before it is disconnected.
         stable_after_s: a channel that lasted so long was good; its loss is followed by a quick attempt.
         ban_first_s, ban_max_s: after the first fault, and at most.
         fault_memory_s: a peer without a fault for so long has a clean record again.
@@ -80,6 +83,7 @@ class PeerSettings:
     backoff_first_s: float = 0.25
     backoff_max_s: float = 10.0
     backoff_other_chain_s: float = 30.0
+    parting_s: float = 1.0
     stable_after_s: float = 5.0
     ban_first_s: float = 30.0
     ban_max_s: float = 3_600.0
@@ -118,6 +122,7 @@ class Peers:
         self._down = down
         self._settings = settings or PeerSettings()
         self._channels: dict[str, Channel] = {}
+        self._budget = FrameBudget()
         self._opening: set[str] = set()
         self._answering: set[str] = set()
         self._faults: dict[str, tuple[int, float]] = {}
@@ -132,14 +137,19 @@ class Peers:
         """The channels by peer id, read only."""
         return MappingProxyType(self._channels)
 
+    def is_member(self, peer_id: str) -> bool:
+        """Whether a peer has said hello, and belongs to this chain."""
+        return peer_id in self._channels
+
     def peer_ids(self) -> tuple[str, ...]:
         """Peers with a channel, sorted."""
         return tuple(sorted(self._channels))
 
     def broadcast(self, frame: bytes, *, priority: Priority = Priority.NORMAL, exclude: str | None = None) -> None:
         """Queue a message for every connected peer but one."""
+        shared = message_frame(frame)
         for peer_id, channel in self._channels.items():
-            if peer_id != exclude and not channel.send(frame, priority):
+            if peer_id != exclude and not channel.send_frame(shared, priority):
                 self.counters["messages_dropped"] += 1
 
     def send(self, peer_id: str, frame: bytes, *, priority: Priority = Priority.NORMAL) -> None:
@@ -232,7 +242,7 @@ class Peers:
                 self._met.discard(peer_id)
                 failures = 0
             with trio.move_on_after(backoff_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, not a secret
-                await self._wait_for(peer_id)
+                await self.wait_for(peer_id)
             backoff_s = min(2 * backoff_s, self._settings.backoff_max_s)
 
     async def _attempt(self, address: str, peer_id: str) -> bool:
@@ -241,6 +251,7 @@ class Peers:
             await self._open(address, peer_id)
         except OtherChain as error:
             self._tell_other_chain(peer_id, error)
+            await self._host.disconnect(peer_id)
         except InvalidAddress as error:
             log.error("%s; it is not dialled any more", error)
             return False
@@ -254,7 +265,8 @@ class Peers:
             log.debug("no channel with %s: %s", peer_id, error)
         return True
 
-    async def _wait_for(self, peer_id: str) -> None:
+    async def wait_for(self, peer_id: str) -> None:
+        """Wait until there is a channel with a peer."""
         while peer_id not in self._channels:
             await self._changed.wait()
 
@@ -282,6 +294,7 @@ class Peers:
             channel = self._enter(stream, hello, opened_by_us=False)
         except OtherChain as error:
             self._tell_other_chain(peer_id, error)
+            self._nursery.start_soon(self._part_with, peer_id)
             return
         except ChannelDuplicate:
             return
@@ -292,6 +305,12 @@ class Peers:
             # Not in this task: the host forgives whatever a handler raises, and a bug in `receive` must stop the node.
             self._nursery.start_soon(self._use_answered, channel, ended)
             await ended.wait()
+
+    async def _part_with(self, peer_id: str) -> None:
+        """Disconnect a peer once it has had time to read what was answered."""
+        await trio.sleep(self._settings.parting_s)
+        if peer_id not in self._channels:
+            await self._host.disconnect(peer_id)
 
     async def _use_answered(self, channel: Channel, ended: trio.Event) -> None:
         try:
@@ -325,6 +344,7 @@ class Peers:
             stream,
             hello,
             opened_by_us=opened_by_us,
+            budget=self._budget,
             ping_interval_s=self._settings.ping_interval_s,
             silence_max_s=self._settings.silence_max_s,
         )

@@ -95,6 +95,7 @@ class FrameStream(ABC):
         self._peer_id = peer_id
         self._protocol = protocol
         self._arrived = Arrived()
+        self._received_size_bytes = 0
         self._sending = trio.Lock()
         self._closed = False
 
@@ -105,6 +106,10 @@ class FrameStream(ABC):
     @property
     def protocol(self) -> str:
         return self._protocol
+
+    @property
+    def received_size_bytes(self) -> int:
+        return self._received_size_bytes
 
     @abstractmethod
     def _write_now(self, data: bytes | memoryview) -> bool:
@@ -181,6 +186,7 @@ class FrameStream(ABC):
             if not data:
                 clean = not self._arrived.size_bytes
                 raise StreamClosed(self._peer_id, clean=clean, reason="" if clean else "ended in the middle")
+            self._received_size_bytes += len(data)
             self._arrived.put(data)
 
     async def receive_frame(self, size_bytes_max: int) -> bytes:

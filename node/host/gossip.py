@@ -53,6 +53,7 @@ from node.host.gossip_record import RememberingHost
 from node.host.gossip_router import MendedGossipSub
 from node.host.interface import Accept, FaultListener, FrameTooLarge, HostLimits, StreamClosed
 from node.host.mends import GuardedManager
+from node.host.strangers import Strangers
 from pdfedchain.errors import DecodeError, InputError, SignatureError
 
 __all__ = ["MendedGossipSub", "MendedPubsub", "new_gossip"]
@@ -127,6 +128,7 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
         self._wrap = wrap
         self._accept: dict[str, Accept] = {}
         self._usefulness = _Usefulness()
+        self.strangers = router.strangers = Strangers(counters)
 
     @property
     def manager(self) -> GuardedManager:
@@ -172,6 +174,8 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
     async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
         """Check a message and pass it on: our own from `publish`, others' from the reader."""
         own = msg_forwarder == self.my_id
+        if not own and not self.strangers.may_say(str(msg_forwarder), len(msg.data)):
+            return
         if self._is_msg_seen(msg):
             if not own:
                 self._useless(msg_forwarder)

@@ -13,6 +13,7 @@ from libp2p.pubsub.pb import rpc_pb2
 
 from node.host.gossip_control import IDS_MAX
 from node.host.mends import GuardedManager
+from node.host.strangers import STRANGERS_IN_MESH_MAX, Strangers
 
 __all__ = ["ANSWER_SIZE_BYTES_MAX", "CACHE_SIZE_BYTES_MAX", "BoundedCache", "MendedGossipSub"]
 
@@ -58,6 +59,7 @@ class MendedGossipSub(GossipSub):  # type: ignore[misc]
     """The router."""
 
     counters: Counter[str]
+    strangers: Strangers
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -93,6 +95,31 @@ class MendedGossipSub(GossipSub):  # type: ignore[misc]
             size_bytes += message.ByteSize()
             self.send_rpc(sender_peer_id, rpc_pb2.RPC(publish=[message]))
         self._answered[sender_peer_id] = (second, size_bytes)
+
+    async def handle_graft(self, graft_msg: rpc_pb2.ControlGraft, sender_peer_id: ID) -> None:
+        """Take a peer into a mesh. Strangers have few places there; one that is turned away is not told to stay away.
+
+        It may be about to say hello, and is grafted with the next heartbeat then.
+        """
+        if not self.strangers.is_member(str(sender_peer_id)):
+            others = self.mesh.get(graft_msg.topicID, set()) - {sender_peer_id}
+            if sum(not self.strangers.is_member(str(peer_id)) for peer_id in others) >= STRANGERS_IN_MESH_MAX:
+                self.counters["gossip_strangers_not_grafted"] += 1
+                return
+        await super().handle_graft(graft_msg, sender_peer_id)
+
+    async def on_peer_subscribed(self, peer_id: ID, topic: str) -> None:
+        """Graft a peer that takes part in a topic, unless it is a stranger: those have to ask."""
+        if self.strangers.is_member(str(peer_id)):
+            await super().on_peer_subscribed(peer_id, topic)
+
+    def _get_in_topic_gossipsub_peers_from_minus(self, topic: str, num: int, minus: Any, *options: Any) -> list[ID]:
+        """Peers to graft or to tell of messages: members only."""
+        strangers = {
+            peer_id for peer_id in self.pubsub.peer_topics.get(topic, ()) if not self.strangers.is_member(str(peer_id))
+        }
+        found = super()._get_in_topic_gossipsub_peers_from_minus(topic, num, {*minus, *strangers}, *options)
+        return list(found)
 
     def remove_peer(self, peer_id: ID) -> None:
         """Forget a peer that has gone."""

@@ -189,6 +189,11 @@ class Stream(Protocol):
         """What the stream was opened for."""
         ...
 
+    @property
+    def received_size_bytes(self) -> int:
+        """What has been read of it so far, parts of frames included: it grows while a large frame arrives."""
+        ...
+
     async def send_frame(self, frame: bytes) -> None:
         """Send one frame. Frames of several tasks do not mix.
 
@@ -297,6 +302,14 @@ class Host(Protocol):
 
     def set_stream_handler(self, protocol: str, handler: StreamHandler) -> None:
         """Serve a protocol."""
+        ...
+
+    def set_members(self, is_member: Callable[[str], bool], heard: Callable[[str], None]) -> None:
+        """Say which peers are known to belong here. Gossip of all others is limited; without this nobody's is.
+
+        Args:
+            heard: told of each other peer whose gossip was looked at.
+        """
         ...
 
     def set_fault_listener(self, listener: FaultListener) -> None:

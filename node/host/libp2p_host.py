@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -104,6 +104,9 @@ class Libp2pHost:
         log.info("%s broke the rules: %s", peer_id, reason)
         if self._fault_listener is not None:
             self._fault_listener(peer_id, reason)
+
+    def set_members(self, is_member: Callable[[str], bool], heard: Callable[[str], None]) -> None:
+        self.pubsub.strangers.is_member, self.pubsub.strangers.heard = is_member, heard
 
     def set_fault_listener(self, listener: FaultListener) -> None:
         self._fault_listener = listener

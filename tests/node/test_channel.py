@@ -10,6 +10,7 @@ import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from node.channel import (
     MESSAGES_PROTOCOL,
@@ -19,12 +20,12 @@ from node.channel import (
     OtherChain,
     PeerSilent,
     Priority,
-    SendQueue,
     answer_channel,
     open_channel,
 )
 from node.host.interface import Stream, StreamClosed
 from node.memory_host import MemoryHost, MemoryNetwork
+from node.send_queue import SendQueue
 from pdfedchain.codec import encode
 from pdfedchain.errors import DecodeError, InputError
 from pdfedchain.ids import Address, Hash
@@ -74,7 +75,7 @@ async def hosts(
     network = MemoryNetwork()
     async with network.open_host(b"a" * 32) as one, network.open_host(b"b" * 32) as two:
         if answer is not None:
-            two.set_stream_handler(MESSAGES_PROTOCOL, answer)  # type: ignore[arg-type]
+            two.set_stream_handler(MESSAGES_PROTOCOL, answer)
         await one.connect(two.addresses[0])
         yield one, two, network
 
@@ -231,3 +232,41 @@ async def test_a_bug_in_the_receiver_is_not_mistaken_for_a_fault() -> None:
         with pytest.raises(ExceptionGroup) as caught:
             await channel.run(fail)
         assert caught.value.subgroup(ZeroDivisionError) is not None
+
+
+class SlowStream:
+    """Of a large frame so many bytes arrive in a second."""
+
+    peer_id = "peer"
+
+    def __init__(self, bytes_per_s: int) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._started_at = trio.current_time()
+
+    @property
+    def received_size_bytes(self) -> int:
+        return int((trio.current_time() - self._started_at) * self._bytes_per_s)
+
+    async def send_frame(self, frame: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive_frame(self, size_bytes_max: int) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def reset(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(("bytes_per_s", "is_alive"), [(65_536, True), (20_000, True), (15_000, False), (1, False)])
+async def test_a_large_frame_on_a_slow_line_is_a_sign_of_life_and_a_drip_is_none(
+    bytes_per_s: int, is_alive: bool, autojump_clock: MockClock
+) -> None:
+    channel = Channel(SlowStream(bytes_per_s), hello(), opened_by_us=True)
+    silent = False
+    with trio.move_on_after(300):
+        try:
+            await channel.run(lambda peer_id, message: None)
+        except PeerSilent:
+            silent = True
+    assert silent is not is_alive

@@ -22,6 +22,7 @@ QUICK = PeerSettings(
     backoff_first_s=0.02,
     backoff_max_s=0.1,
     backoff_other_chain_s=0.05,
+    parting_s=0.05,
     ban_first_s=0.3,
     ping_interval_s=0.2,
     silence_max_s=1.0,
@@ -165,6 +166,7 @@ async def test_a_peer_of_another_chain_is_told_and_logged_once(
         member(open_one, 1, [two.host.addresses[0]], genesis=1) as one,
     ):
         await until(lambda: one.peers.counters["other_chain"] >= 2 and two.peers.counters["other_chain"] >= 2)
+        await until(lambda: not one.host.connected_peers() and not two.host.connected_peers(), 30)
         assert one.events + two.events == []
         errors = [record.getMessage() for record in caplog.records if record.name == "node.peers"]
         assert len(errors) == 2

@@ -186,9 +186,13 @@ async def test_a_second_stream_of_a_peer_is_refused(kind: str) -> None:
         first = await two.host.open_stream(one.host.peer_id, PENDING_PROTOCOL)
         await first.send_frame(encode(PendingRequest(())))
         assert decode(PendingNames, await first.receive_frame(100), size_bytes_max=100).names == ()
-        second = await two.host.open_stream(one.host.peer_id, PENDING_PROTOCOL)
-        with pytest.raises(HostError):
+
+        async def open_second() -> None:
+            second = await two.host.open_stream(one.host.peer_id, PENDING_PROTOCOL)
             await second.receive_frame(100)
+
+        with pytest.raises(HostError):
+            await open_second()
         await first.send_frame(encode(PendingRequest((pending_name(b"one"),))))
         assert await first.receive_frame(100) == b""
 
