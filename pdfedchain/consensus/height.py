@@ -68,7 +68,7 @@ from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import InvalidBlock, StateError, WouldDoubleSign
 from pdfedchain.ids import Hash
 from pdfedchain.types.block import Block, FinalBlock
-from pdfedchain.types.vote import NO_ROUND, Vote, VoteKind
+from pdfedchain.types.vote import NO_ROUND, Certificate, Proposal, Vote, VoteKind
 
 __all__ = ["HIDDEN_LOCK_ROUND", "Environment", "HeightRun"]
 
@@ -194,10 +194,12 @@ class HeightRun:
         known = self._known.get(proposal.block) if proposal is not None else None
         if proposal is None or known is None:
             return None
+        return ProposalMessage(proposal, known.message.block, self.polka_of(proposal))
+
+    def polka_of(self, proposal: Proposal) -> Certificate | None:
+        """What a re-proposal rests on, as we know it; a liar may claim a round that had a polka for something else."""
         polka = self.engine.tally.certificate(proposal.valid_round, VoteKind.PREVOTE)
-        # A liar may claim a valid round that had a polka for something else: handing that on would be our fault.
-        own = polka is not None and polka.block == proposal.block
-        return ProposalMessage(proposal, known.message.block, polka if own else None)
+        return polka if polka is not None and polka.block == proposal.block else None
 
     def message_with(self, block: Hash) -> ProposalMessage | None:
         """A proposal that carries this block."""

@@ -27,6 +27,7 @@ version that this program does not know; what was decided before is stored and t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from pdfedchain.application import Application, Execution
@@ -227,8 +228,6 @@ class Replica:
         """Tell a new neighbour where we are."""
         return (SendTo(peer, self.status()),)
 
-    # -- catching up --------------------------------------------------------------------------------------------
-
     def begin_sync(self) -> None:
         """Stop voting until `end_sync`."""
         self._syncing = True
@@ -306,6 +305,9 @@ class Replica:
         self._signature(proposal)
         if polka is not None and polka_is_news:
             check_certificate(polka, self.position, self._signature)
+        else:
+            # What is known is not checked again, so it is not taken as it comes either.
+            message = replace(message, polka=self._run.polka_of(proposal))
         return [Relay(peer, message), *self._run.apply(message)]
 
     def _on_status(self, status: RoundStatus, peer: str) -> _Effects:
@@ -316,8 +318,6 @@ class Replica:
             self._reason = True
             return self._settled(effects + self._pace())
         return tuple(effects)
-
-    # -- heights ------------------------------------------------------------------------------------------------
 
     def _pace(self, *, heartbeat_due: bool = False) -> list[Effect]:
         engine = self._run.engine
@@ -349,15 +349,14 @@ class Replica:
     def _repeat(self) -> list[Effect]:
         # A lost proposal is pulled by those who lack it: their status says so.
         votes = [message for message in self._run.own_messages() if isinstance(message, VoteMessage)]
-        own: list[Effect] = [Broadcast(vote) for vote in votes]
-        return [*own, Broadcast(self.status()), self._rebroadcast_timer()]
+        return [*map(Broadcast, votes), Broadcast(self.status()), self._rebroadcast_timer()]
 
     def _resume_height(self) -> list[Effect]:
         """Timers and messages of a height that may be under way already."""
         if not self._run.engine.begun:
             self._paced = None
             return self._pace()
-        own: list[Effect] = [Broadcast(message) for message in self._run.own_messages()]
+        own = map(Broadcast, self._run.own_messages())
         return [*own, Broadcast(self.status()), *self._run.timers(), self._rebroadcast_timer()]
 
     def _enter(self) -> list[Effect]:

@@ -251,15 +251,15 @@ MUTANTS = (
     Mutant(
         "a misdated proposal is handed on with the polka of another block",
         HEIGHT,
-        "own = polka is not None and polka.block == proposal.block",
-        "own = polka is not None",
+        "return polka if polka is not None and polka.block == proposal.block else None",
+        "return polka",
         "consensus/test_replica.py::test_a_misdated_proposal_is_handed_on_without_the_polka_of_another_block",
     ),
     Mutant(
         "own votes are not repeated",
         REPLICA,
-        "        own: list[Effect] = [Broadcast(vote) for vote in votes]\n",
-        "        own: list[Effect] = []\n",
+        "return [*map(Broadcast, votes), Broadcast",
+        "return [Broadcast",
         "consensus/test_replica.py::test_own_votes_and_status_are_repeated_while_a_round_lasts",
     ),
     Mutant(
@@ -268,6 +268,13 @@ MUTANTS = (
         "            return []\n        self._signature(vote)\n",
         "            return []\n",
         "consensus/test_hostile_messages.py",
+    ),
+    Mutant(
+        "a polka that is known already is taken as it comes",
+        REPLICA,
+        "            message = replace(message, polka=self._run.polka_of(proposal))\n",
+        "            pass\n",
+        "consensus/test_replica.py::test_a_forged_polka_is_neither_counted_nor_handed_on_where_the_true_one_is_known",
     ),
     Mutant(
         "the voters of a certificate need not be distinct",

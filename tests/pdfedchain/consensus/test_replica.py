@@ -664,6 +664,30 @@ def test_a_neighbour_far_behind_is_told_how_far() -> None:
     assert answers(replica, status()) == [replica.status()]
 
 
+def test_a_forged_polka_is_neither_counted_nor_handed_on_where_the_true_one_is_known() -> None:
+    replica, block, _ = locked_in_round(1)
+    true = certificate(PREVOTE, block.hash)
+    others = certificate(PREVOTE, block.hash, keys=KEYS[1:])
+    false = replace(others, signatures=tuple(replace(entry, signature=bytes(64)) for entry in others.signatures))
+    effects = replica.on_message(proposed(block, round_=1, valid_round=0, polka=false), PEER)
+    again = proposed(block, round_=1, valid_round=0, polka=true)
+    assert [relay.message for relay in of_type(effects, Relay)] == [again]
+    tally = replica._run.engine.tally
+    assert {each.voter for each in tally.votes(0, PREVOTE)} == {key.address for key in KEYS[:3]}
+    assert tally.certificate(0, PREVOTE) == true
+    assert replica._run.message_with(block.hash) == proposed(block)
+
+
+def test_a_forged_polka_accuses_nobody() -> None:
+    replica, block = started(Home()), block_of(0)
+    replica.on_message(votes_of(PREVOTE, None, 1, 2, 3), PEER)
+    replica.on_message(votes_of(PREVOTE, None, 1, 2, round_=1), PEER)
+    false = replace(certificate(PREVOTE, None, keys=KEYS[1:]), block=block.hash)
+    effects = replica.on_message(proposed(block, round_=1, valid_round=0, polka=false), PEER)
+    assert of_type(effects, Evidence) == []
+    assert [relay.message for relay in of_type(effects, Relay)] == [proposed(block, round_=1, valid_round=0)]
+
+
 def test_a_misdated_proposal_is_handed_on_without_the_polka_of_another_block() -> None:
     """Its proposer claims a valid round that had a polka for something else; nobody may blame us for that."""
     replica, block = started(Home()), block_of(0)
