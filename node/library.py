@@ -88,7 +88,13 @@ class Library:
         faults: Sequence[PeerFault] = ()
         try:
             report = await fetch(
-                self._host, self.store, cid, peers, size_bytes_max=size_bytes_max, bitswap=self._bitswap
+                self._host,
+                self.store,
+                cid,
+                peers,
+                size_bytes_max=size_bytes_max,
+                bitswap=self._bitswap,
+                joining=self._peers,
             )
             faults = report.faults
         except WeightsUnavailable as error:

@@ -9,6 +9,7 @@ What happens to a peer::
     block does not hash to its identifier     dropped, fault LIED
     frame undecodable, or answers what nobody asked    dropped, fault GARBAGE
     no answer for ``stall_timeout_s``         dropped, fault STALLED; others get its blocks
+    slow                                      others that have nothing to do are asked for what it owes
     stream breaks or cannot be opened         tried again, up to three times in a row; then dropped, fault BROKEN
 
 The caller judges its peers by these faults: LIED and GARBAGE never happen to an honest one.
@@ -56,6 +57,7 @@ _RETRY_DELAY_S: Final = 0.25
 #: Identifiers taken at once to be looked up.
 _LOOK_UP_COUNT: Final = 1_024
 _THREADS: Final = 4
+_JOIN_INTERVAL_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ async def fetch(
     on_progress: Callable[[Progress], None] | None = None,
     stall_timeout_s: float = STALL_TIMEOUT_S,
     bitswap: Bitswap | None = None,
+    joining: Callable[[], Sequence[str]] = tuple,
 ) -> FetchReport:
     """Bring a folder into the store, whole.
 
@@ -101,6 +104,7 @@ async def fetch(
         on_progress: called after every block, on the event loop; must not block.
         stall_timeout_s: longest wait for the next answer of a peer that owes one.
         bitswap: asks peers that do not speak our own protocol; without it they are given up.
+        joining: peers that may be asked now, looked at every second: who connects during a fetch takes part in it.
 
     Raises:
         WeightsUnavailable: no peer had all that was missing.
@@ -110,7 +114,7 @@ async def fetch(
         OSError: the disk is full or refuses.
     """
     chosen = tuple(dict.fromkeys(peers))[:PEERS_PER_TRANSFER_MAX]
-    fetching = _Fetch(host, store, cid, chosen, size_bytes_max, on_progress, stall_timeout_s, bitswap)
+    fetching = _Fetch(host, store, cid, chosen, joining, size_bytes_max, on_progress, stall_timeout_s, bitswap)
     return await fetching.run()
 
 
@@ -131,6 +135,7 @@ class _Fetch:
         store: WeightsStore,
         cid: Cid,
         peers: tuple[str, ...],
+        joining: Callable[[], Sequence[str]],
         size_bytes_max: int,
         on_progress: Callable[[Progress], None] | None,
         stall_timeout_s: float,
@@ -140,6 +145,7 @@ class _Fetch:
         self._store = store
         self._cid = cid
         self._peers = peers
+        self._joining = joining
         self._on_progress = on_progress
         self._stall_timeout_s = stall_timeout_s
         self._bitswap = bitswap
@@ -160,6 +166,7 @@ class _Fetch:
                 nursery.start_soon(self._keep)
                 for peer_id in self._peers:
                     nursery.start_soon(self._ask, peer_id)
+                nursery.start_soon(self._let_join, nursery)
         if self._failure is not None:
             raise self._failure
         await self._sync()
@@ -193,6 +200,13 @@ class _Fetch:
     def _fail(self, error: PdfedError | OSError) -> None:
         self._failure = self._failure or error
         self._end.cancel()
+
+    async def _let_join(self, nursery: trio.Nursery) -> None:
+        while True:
+            for peer_id in self._joining():
+                if self._transfer.add_peer(peer_id):
+                    nursery.start_soon(self._ask, peer_id)
+            await trio.sleep(_JOIN_INTERVAL_S)
 
     # The store
 
@@ -348,6 +362,10 @@ class _Fetch:
         self, peer_id: str, to_store: trio.MemoryReceiveChannel[tuple[Cid, bytes]], stored: trio.Event
     ) -> None:
         async for cid, data in to_store:
+            if not self._transfer.is_missing(cid):
+                self._transfer.received_late(peer_id, cid)
+                self._changed()
+                continue
             try:
                 block = await trio.to_thread.run_sync(admit, self._store, cid, data, limiter=self._threads)
             except BlockMismatch as error:

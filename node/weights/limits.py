@@ -50,6 +50,13 @@ REQUEST_SIZE_BYTES_MAX: Final = WANTS_PER_REQUEST_MAX * 40 + 64
 
 #: Blocks in flight from one peer, those that are being hashed and written included.
 IN_FLIGHT_PER_PEER: Final = 8
+#: Blocks in flight from a peer that has given none yet; each block it gives makes room for one more. A slow peer must
+#: not hold many.
+IN_FLIGHT_FIRST: Final = 2
+#: A peer with nothing to do is asked for what another owes that gave so many times fewer blocks.
+FASTER_FACTOR: Final = 2
+#: Peers one block is asked of at once.
+ASKED_OF_MAX: Final = 2
 #: Blocks of one peer that have arrived and wait to be hashed and written, beside the one that is.
 WAITING_PER_PEER_MAX: Final = 1
 #: Blocks in flight from all peers: bounds what a transfer holds in memory, however many peers there are.
@@ -77,6 +84,8 @@ BITSWAP_WISHES_MAX: Final = 4_096
 #: Streams served at once, in all and to one peer; each holds at most two blocks in memory.
 STREAMS_SERVED_MAX: Final = 64
 STREAMS_SERVED_PER_PEER_MAX: Final = 16
+#: Of these, to peers without a handshake: a peer id costs nothing, and four of them must not hold every place.
+STREAMS_SERVED_TO_STRANGERS_MAX: Final = 32
 #: A served stream without a request, or whose peer reads nothing, for so long is closed.
 SERVE_IDLE_TIMEOUT_S: Final = 60.0
 #: A block file that was hashed is served for so long without being hashed again, unless it has changed.

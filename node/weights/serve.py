@@ -1,7 +1,8 @@
 """Serving stored blocks to whoever asks over ``/pdfed/weights/2``.
 
 One request is worked off after the other. While a block is on its way the next one is read and hashed, so a stream
-costs us at most two blocks whatever its peer does; the number of streams is bounded, in all and for each peer. A peer
+costs us at most two blocks whatever its peer does; the number of streams is bounded, in all, for each peer and for all
+peers together that have shaken no hands. A peer
 that neither asks nor reads is let go after a minute. Every block is hashed before it is sent: an honest node with a
 bad disk must not look like a liar, it says that it does not have the block.
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +27,7 @@ from node.weights.limits import (
     SERVE_IDLE_TIMEOUT_S,
     STREAMS_SERVED_MAX,
     STREAMS_SERVED_PER_PEER_MAX,
+    STREAMS_SERVED_TO_STRANGERS_MAX,
 )
 from node.weights.messages import PROTOCOL, Want, send_answer
 from node.weights.store import WeightsStore
@@ -63,10 +66,19 @@ class WeightsServer:
     Args:
         store: what is served.
         idle_timeout_s: longest wait for a request, and for a peer to read an answer.
+        known: whether a peer has shaken hands. The others share `STREAMS_SERVED_TO_STRANGERS_MAX` streams.
     """
 
-    def __init__(self, store: WeightsStore, *, idle_timeout_s: float = SERVE_IDLE_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        store: WeightsStore,
+        *,
+        idle_timeout_s: float = SERVE_IDLE_TIMEOUT_S,
+        known: Callable[[str], bool] = lambda peer_id: True,
+    ) -> None:
         self._store = store
+        self._known = known
+        self._strangers = 0
         self._idle_timeout_s = idle_timeout_s
         self._threads = trio.CapacityLimiter(_THREADS)
         self._streams: Counter[str] = Counter()
@@ -89,17 +101,24 @@ class WeightsServer:
             InputError: the peer sent what is no request; the host resets the stream and reports the peer.
         """
         peer_id = stream.peer_id
-        if self._streams.total() >= STREAMS_SERVED_MAX or self._streams[peer_id] >= STREAMS_SERVED_PER_PEER_MAX:
+        is_stranger = not self._known(peer_id)
+        if (
+            self._streams.total() >= STREAMS_SERVED_MAX
+            or self._streams[peer_id] >= STREAMS_SERVED_PER_PEER_MAX
+            or (is_stranger and self._strangers >= STREAMS_SERVED_TO_STRANGERS_MAX)
+        ):
             self._refused += 1
             await stream.reset()
             return
         self._streams[peer_id] += 1
+        self._strangers += is_stranger
         try:
             await self._serve(stream)
         except* trio.TooSlowError:
             log.debug("weights stream of %s has stood still for %g s", peer_id, self._idle_timeout_s)
             await stream.reset()
         finally:
+            self._strangers -= is_stranger
             self._streams[peer_id] -= 1
             if not self._streams[peer_id]:
                 del self._streams[peer_id]

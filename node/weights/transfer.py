@@ -7,9 +7,12 @@ What is known about a folder grows from its root: a block's content names its ch
     (either) ---- a block here is malformed, or says the folder is too large: `MalformedWeights` is raised
 
 A block is first *discovered*, then looked up in the store, then, if absent, *wanted*; a wanted block is *asked* of one
-peer at a time. A peer answers with the block, or says that it lacks it, or fails: then its blocks are wanted again and
-others are asked. A peer that fails for good is dropped with a `PeerFault`. When blocks are wanted which every
-remaining peer lacks, the transfer is `stuck`.
+peer. A peer answers with the block, or says that it lacks it, or fails: then its blocks are wanted again and others are
+asked. A peer that fails for good is dropped with a `PeerFault`. When blocks are wanted which every remaining peer
+lacks, the transfer is `stuck`.
+
+A slow peer neither fails nor hurries. So a peer begins with two blocks and earns more with each that it gives, and one
+that has nothing left to do is asked as well for what a much slower one owes; the first answer counts.
 
 The caller (`node.weights.fetch`) does the reading, hashing, writing and waiting. Only `Block` objects come in, so that
 nothing here has to doubt bytes. The order of events is free: every method may be called at any time.
@@ -19,12 +22,22 @@ Source: the stages as types follow iroh-blobs ``src/get.rs``; want-lists follow 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from node.weights.cid import Block
 from node.weights.errors import PeerFault, WeightsTooLarge
-from node.weights.limits import BLOCKS_MAX, IN_FLIGHT_MAX, IN_FLIGHT_PER_PEER, LACKS_PER_PEER_MAX
+from node.weights.limits import (
+    ASKED_OF_MAX,
+    BLOCKS_MAX,
+    FASTER_FACTOR,
+    IN_FLIGHT_FIRST,
+    IN_FLIGHT_MAX,
+    IN_FLIGHT_PER_PEER,
+    LACKS_PER_PEER_MAX,
+    PEERS_PER_TRANSFER_MAX,
+)
 from node.weights.tree import PROFILE, Expected, Layout, children, tree_size_bytes
 from pdfedchain.ids import Cid, cid_text
 
@@ -75,10 +88,15 @@ Stage = NeedRoot | NeedBlocks | Done
 
 @dataclass(slots=True)
 class _Peer:
-    """What one peer was asked, and what it does not have."""
+    """What one peer was asked, what it does not have, and how many blocks it gave."""
 
     asked: dict[Cid, None] = field(default_factory=dict)
     lacks: set[Cid] = field(default_factory=set)
+    given: int = 0
+
+    @property
+    def window(self) -> int:
+        return min(IN_FLIGHT_PER_PEER, IN_FLIGHT_FIRST + self.given)
 
 
 class Transfer:
@@ -171,23 +189,46 @@ class Transfer:
 
     # Peers
 
+    def add_peer(self, peer_id: str) -> bool:
+        """Ask one more peer from now on; false for one that is asked already or was dropped, and when they are many."""
+        known = peer_id in self._peers or any(fault.peer_id == peer_id for fault in self._faults)
+        if known or len(self._peers) >= PEERS_PER_TRANSFER_MAX:
+            return False
+        self._peers[peer_id] = _Peer()
+        return True
+
     def next_request(self, peer_id: str) -> tuple[Cid, ...]:
         """What to ask of a peer now; empty when its window is full, or nothing is wanted that it may have."""
         peer = self._peers.get(peer_id)
-        if peer is None or not self._can_ask(peer_id):
+        if peer is None or len(peer.lacks) >= LACKS_PER_PEER_MAX:
             return ()
-        room = min(IN_FLIGHT_PER_PEER - len(peer.asked), IN_FLIGHT_MAX - self._in_flight)
-        chosen: list[Cid] = []
-        for cid in self._wanted:
-            if len(chosen) >= room:
-                break
-            if cid not in peer.lacks:
-                chosen.append(cid)
+        # One that holds nothing may ask for one block whatever the others hold, or slow ones would keep it out.
+        room = min(peer.window - len(peer.asked), max(IN_FLIGHT_MAX - self._in_flight, not peer.asked))
+        if room <= 0:
+            return ()
+        chosen = tuple(islice((cid for cid in self._wanted if cid not in peer.lacks), room))
+        if not chosen and not peer.asked:
+            chosen = tuple(islice(self._owed_by_slower(peer), room))
         for cid in chosen:
-            del self._wanted[cid]
+            self._wanted.pop(cid, None)
             peer.asked[cid] = None
         self._in_flight += len(chosen)
-        return tuple(chosen)
+        return chosen
+
+    def _owed_by_slower(self, peer: _Peer) -> Iterator[Cid]:
+        """What peers owe that gave much fewer blocks than this one, and that it may have."""
+        for other in self._peers.values():
+            if peer.given >= FASTER_FACTOR * (other.given + 1):
+                for cid in other.asked:
+                    if cid in self._pending and cid not in peer.lacks and self._asked_of(cid) < ASKED_OF_MAX:
+                        yield cid
+
+    def _asked_of(self, cid: Cid) -> int:
+        return sum(cid in peer.asked for peer in self._peers.values())
+
+    def is_missing(self, cid: Cid) -> bool:
+        """Whether a block that was asked for is still needed: another peer may have been quicker."""
+        return cid in self._pending
 
     def received(self, peer_id: str, block: Block) -> None:
         """A peer has sent a block it was asked for, and the block is in the store.
@@ -197,8 +238,14 @@ class Transfer:
             WeightsTooLarge: the folder exceeds the bound.
         """
         self._answered(peer_id, block.cid)
+        if peer_id in self._peers:
+            self._peers[peer_id].given += 1
         self._wanted.pop(block.cid, None)
         self._hold(block, tuple(self._pending.pop(block.cid, ())))
+
+    def received_late(self, peer_id: str, cid: Cid) -> None:
+        """A peer has sent a block it was asked for, which another has given meanwhile."""
+        self._answered(peer_id, cid)
 
     def lacks(self, peer_id: str, cid: Cid) -> None:
         """A peer says it does not have a block it was asked for."""
@@ -237,7 +284,7 @@ class Transfer:
 
     def _want_again(self, cids: Iterable[Cid]) -> None:
         # At the end: it costs least, and those who have just failed are asked for something else first.
-        self._wanted |= {cid: None for cid in cids if cid in self._pending}
+        self._wanted |= {cid: None for cid in cids if cid in self._pending and not self._asked_of(cid)}
 
     def _hold(self, block: Block, expectations: Iterable[Expected]) -> None:
         if self._size_total_bytes is None:

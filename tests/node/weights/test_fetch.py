@@ -264,6 +264,44 @@ async def test_a_peer_that_stalls_is_left_and_another_takes_over(tmp_path: Path)
         assert net.store.verify(net.cid) == ()
 
 
+async def test_a_slow_peer_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    async with open_net(tmp_path) as net:
+
+        async def drip(stream: Stream) -> None:
+            await read_want(stream)
+            await trio.sleep_forever()
+
+        slow, quick = await net.peer(drip), await net.peer()
+        with trio.fail_after(60):
+            await net.fetch(slow, quick, stall_timeout_s=10_000.0)
+        assert net.store.verify(net.cid) == ()
+
+
+async def test_a_peer_that_connects_during_a_fetch_takes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.weights.fetch._JOIN_INTERVAL_S", 0.01)
+    async with open_net(tmp_path) as net:
+        joined: list[str] = []
+        second = await net.peer()
+
+        async def nothing(stream: Stream) -> None:
+            await read_want(stream)
+            joined.append(second)
+            await trio.sleep_forever()
+
+        first = await net.peer(nothing)
+        with trio.fail_after(60):
+            report = await fetch(
+                net.host,
+                net.store,
+                net.cid,
+                (first,),
+                size_bytes_max=MANY,
+                stall_timeout_s=5.0,
+                joining=lambda: joined,
+            )
+        assert set(report.by_peer) == set(joined)
+
+
 async def test_a_link_that_goes_dead_in_the_middle_is_left(tmp_path: Path) -> None:
     async with open_net(tmp_path) as net:
         answers = 0
@@ -472,6 +510,27 @@ async def test_streams_are_bounded_for_each_peer(tmp_path: Path, monkeypatch: py
         with pytest.raises(StreamClosed):
             await streams[2].receive_frame(ANSWER_SIZE_BYTES_MAX)
         assert (server.served.refused, server.served.streams) == (1, 2)
+
+
+async def test_strangers_share_a_part_of_all_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.weights.serve.STREAMS_SERVED_TO_STRANGERS_MAX", 3)
+    async with open_net(tmp_path) as net:
+        friends: set[str] = set()
+        server = WeightsServer(net.origin, known=friends.__contains__)
+        net.host.set_stream_handler(PROTOCOL, server.handle)
+        async with AsyncExitStack() as stack:
+            hosts = [await stack.enter_async_context(net.network.open_host(bytes([90 + n]) * 32)) for n in range(5)]
+            friends.add(hosts[4].peer_id)
+            for host in hosts:
+                await host.connect(net.host.addresses[0])
+            for host in hosts[:4]:
+                await host.open_stream(net.host.peer_id, PROTOCOL)
+            await until(lambda: server.served.refused == 1)
+            stream = await hosts[4].open_stream(net.host.peer_id, PROTOCOL)
+            await stream.send_frame(encode(Want((net.cid,))))
+            assert (await receive_answer(stream)).here
+        await until(lambda: server.served.streams == 0)
+        assert server._strangers == 0
 
 
 async def test_an_idle_stream_and_one_whose_peer_reads_nothing_are_closed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from node.weights.cid import Block, Codec
 from node.weights.dag import DirectoryNode, Link, encode_node
 from node.weights.errors import MalformedWeights, PeerFault, PeerFaultKind, WeightsTooLarge
-from node.weights.limits import IN_FLIGHT_MAX, IN_FLIGHT_PER_PEER, LACKS_PER_PEER_MAX
+from node.weights.limits import IN_FLIGHT_FIRST, IN_FLIGHT_MAX, IN_FLIGHT_PER_PEER, LACKS_PER_PEER_MAX
 from node.weights.transfer import Done, NeedBlocks, NeedRoot, Transfer
 from node.weights.tree import Layout, put_directory, put_file, tree_size_bytes
 from pdfedchain.ids import Cid
@@ -120,9 +120,73 @@ def test_each_peer_and_all_together_have_a_window() -> None:
     peers = [f"peer {number}" for number in range(10)]
     _, transfer = in_the_middle(*peers)
     asked = [transfer.next_request(peer) for peer in peers]
-    assert max(map(len, asked)) == IN_FLIGHT_PER_PEER
-    assert sum(map(len, asked)) == IN_FLIGHT_MAX
+    assert [len(request) for request in asked] == [IN_FLIGHT_FIRST] * 8 + [1, 1]
     assert sum(map(len, asked)) == len({cid for request in asked for cid in request})
+
+
+def test_a_peer_earns_its_window() -> None:
+    folder, transfer = in_the_middle("a")
+    windows = []
+    for _ in range(IN_FLIGHT_PER_PEER):
+        transfer.next_request("a")
+        windows.append(len(transfer.asked("a")))
+        transfer.received("a", folder.blocks[min(transfer.asked("a"))])
+    assert windows == [*range(IN_FLIGHT_FIRST, IN_FLIGHT_PER_PEER), IN_FLIGHT_PER_PEER, IN_FLIGHT_PER_PEER]
+
+
+def test_what_a_slow_peer_owes_is_asked_of_a_faster_one_in_the_end() -> None:
+    folder, transfer = in_the_middle("slow", "fast", "late")
+    owed = transfer.next_request("slow")
+    given: list[Cid] = []
+    while request := transfer.next_request("fast"):
+        for cid in request:
+            assert transfer.is_missing(cid)
+            given.append(cid)
+            transfer.received("fast", folder.blocks[cid])
+    assert isinstance(transfer.stage, Done)
+    assert set(owed) == set(given[-len(owed) :])
+    assert len(given) == len(set(given))
+    for cid in owed:
+        assert not transfer.is_missing(cid)
+        transfer.received_late("slow", cid)
+    assert transfer.asked("slow") == frozenset()
+
+
+def test_peers_of_one_speed_are_not_asked_for_the_same() -> None:
+    folder, transfer = in_the_middle("a", "b")
+    given: list[Cid] = []
+    while not isinstance(transfer.stage, Done):
+        for peer in ("a", "b"):
+            transfer.next_request(peer)
+            for cid in sorted(transfer.asked(peer))[:1]:
+                given.append(cid)
+                transfer.received(peer, folder.blocks[cid])
+    assert len(given) == len(set(given))
+
+
+def test_a_block_that_two_were_asked_for_and_one_lacks_is_not_wanted_again() -> None:
+    folder, transfer = in_the_middle("slow", "fast")
+    owed = transfer.next_request("slow")
+    while not set(request := transfer.next_request("fast")) & set(owed):
+        for cid in request:
+            transfer.received("fast", folder.blocks[cid])
+    transfer.lacks("slow", request[0])
+    assert transfer.wanted == ()
+    transfer.release("fast")
+    assert request[0] in transfer.wanted
+
+
+def test_peers_may_join_but_not_those_that_were_dropped() -> None:
+    folder, transfer = in_the_middle("a")
+    drop(transfer, "a")
+    assert not transfer.add_peer("a")
+    assert transfer.stuck
+    assert transfer.add_peer("b")
+    assert not transfer.add_peer("b")
+    while request := transfer.next_request("b"):
+        for cid in request:
+            transfer.received("b", folder.blocks[cid])
+    assert isinstance(transfer.stage, Done)
 
 
 def test_what_a_dropped_peer_owes_is_asked_of_another() -> None:
@@ -143,10 +207,10 @@ def test_what_a_dropped_peer_owes_is_asked_of_another() -> None:
 
 def test_a_peer_whose_stream_broke_may_be_asked_again() -> None:
     _, transfer = in_the_middle("a")
-    assert len(transfer.next_request("a")) == IN_FLIGHT_PER_PEER
+    assert len(transfer.next_request("a")) == IN_FLIGHT_FIRST
     transfer.release("a")
     assert transfer.asked("a") == frozenset()
-    assert len(transfer.next_request("a")) == IN_FLIGHT_PER_PEER
+    assert len(transfer.next_request("a")) == IN_FLIGHT_FIRST
     assert transfer.faults == ()
 
 
@@ -269,7 +333,7 @@ def test_whatever_happens_it_ends_and_finishes_when_honest_peers_have_everything
             break
         for peer in owed:
             owed[peer] += transfer.next_request(peer)
-        assert sum(map(len, owed.values())) <= IN_FLIGHT_MAX
+        assert sum(map(len, owed.values())) <= IN_FLIGHT_MAX + len(peers)
         peer = data.draw(st.sampled_from(sorted(peer for peer, cids in owed.items() if cids)))
         event = "answer" if peer == "honest" else data.draw(st.sampled_from(["answer"] * 6 + ["break", "drop"]))
         if event == "answer":
@@ -277,7 +341,10 @@ def test_whatever_happens_it_ends_and_finishes_when_honest_peers_have_everything
             if cid not in peers[peer]:
                 transfer.lacks(peer, cid)
                 continue
-            assert cid not in received
+            if cid in received:
+                assert not transfer.is_missing(cid)
+                transfer.received_late(peer, cid)
+                continue
             received.add(cid)
             transfer.received(peer, folder.blocks[cid])
         elif event == "break":
