@@ -242,7 +242,7 @@ class Node:
 
     def _serve(self) -> None:
         """Say which protocols are spoken, and with whom."""
-        host, weights = self.parts.host, WeightsServer(self.parts.weights)
+        host, weights = self.parts.host, WeightsServer(self.parts.weights, known=self._peers.is_member)
         host.set_members(self._peers.is_member, self._gate.remember_use)
         weights.attach(host)
         self._bitswap.attach(host)
