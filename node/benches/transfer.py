@@ -2,14 +2,17 @@
 
 Every figure is taken between real processes on loopback, with hashing and writing to disk included:
 
-* the rate, beside that of a bare stream over the same transport (no hashes, no disk), the two measured in turns;
+* the rate, beside that of a bare stream of libp2p as it comes and of one over our own transport (no hashes, no disk);
 * the rate beside that of py-libp2p's own Bitswap, from memory to memory;
-* the rate from three sources, beside that from one, in turns;
+* the rate from three sources, beside that from one;
+* the rate through a line of 50 Mbit/s, beside that of a plain TCP copy through the same program;
 * how long a frame of the size of a vote takes there and back while a folder comes, over a connection of its own or not;
-* the memory that a fetch takes at most, above what the process held before it;
+* the memory that a fetch takes at most on either side, above what an idle process held before its first;
 * after a process was killed in the middle: how many verified blocks its successor fetched again.
 
-Shared machines are noisy: compare the ratios, which come from neighbouring runs, before the rates.
+What stands beside each other is measured in turns, and each ratio is the median of the ratios of neighbours. A first
+round is not counted: on a virtual machine that returns free memory to its host, the first use of a page costs ten times
+what the next one does. Shared machines are noisy: look at the ratios before the rates.
 """
 
 from __future__ import annotations
@@ -34,6 +37,10 @@ __all__ = ["bench_transfer"]
 
 _MB: Final = 1_000_000
 _PIECE_SIZE_BYTES: Final = 8_388_608
+_LINE_BYTES_PER_S: Final = 6_250_000
+#: A line is slow: how often it is measured at most, and how much goes through it.
+_LINE_ROUNDS_MAX: Final = 3
+_LINE_SIZE_BYTES_MAX: Final = 64 * _MB
 
 
 class _Process:
@@ -97,6 +104,19 @@ class _Bench:
         self._stack.callback(process.close)
         return process
 
+    def shape(self, port: int) -> int:
+        """The port of a slow line to a port."""
+        process = subprocess.Popen(
+            (sys.executable, "-m", "node.benches.shaper", str(_LINE_BYTES_PER_S), str(port)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._stack.enter_context(process)
+        self._stack.callback(process.kill)
+        assert process.stdout is not None
+        return int(process.stdout.readline())
+
     @contextmanager
     def new_store(self) -> Iterator[str]:
         store = self.directory / f"fetched{next(self._stores)}"
@@ -115,7 +135,7 @@ def bench_transfer(sizes_bytes: tuple[int, ...], rounds: int) -> list[Figure]:
 
     Args:
         sizes_bytes: of the folders, the smallest first; the smallest is also what Bitswap and three sources move.
-        rounds: repetitions of each pair of measurements, of which the median is taken.
+        rounds: repetitions of each measurement, of which the median is taken; at most three through the slow line.
     """
     with tempfile.TemporaryDirectory(prefix="pdfed-bench-") as name, ExitStack() as stack:
         bench = _Bench(Path(name), stack)
@@ -123,17 +143,21 @@ def bench_transfer(sizes_bytes: tuple[int, ...], rounds: int) -> list[Figure]:
         client = bench.start(store="own")
         for server in servers:
             client.ask("connect", address=server.address)
-        figures = []
+        stock = (bench.start("stock"), bench.start("stock"))
+        stock[1].ask("connect", address=stock[0].address)
         cids = {size_bytes: _offer(servers[0], bench.directory, size_bytes) for size_bytes in sizes_bytes}
-        smallest = sizes_bytes[0]
+        smallest, largest = sizes_bytes[0], sizes_bytes[-1]
+        figures = []
         for size_bytes in sizes_bytes:
-            count = rounds if size_bytes == smallest else max(1, rounds // 2)
-            figures += _beside_bare(bench, client, servers[0], cids[size_bytes], size_bytes, count)
+            figures += _beside_bare(bench, client, servers[0], stock, cids[size_bytes], size_bytes, rounds)
+        figures += _beside_bitswap(bench, client, servers[0], stock, cids[smallest], smallest, rounds)
         figures += _from_three(bench, client, servers, cids[smallest], smallest, rounds)
-        figures += _votes_beside(bench, client, servers[0], cids[sizes_bytes[-1]])
-        figures += _after_kill(bench, servers[0], cids[sizes_bytes[-1]])
-        ours = figures[0].value
-        figures += _beside_bitswap(bench, smallest, ours)
+        figures += _memory(bench, cids[largest], largest)
+        figures += _votes_beside(bench, client, servers[0], cids[largest])
+        figures += _after_kill(bench, servers[0], cids[largest])
+        line = min(smallest, _LINE_SIZE_BYTES_MAX)
+        cid = cids[smallest] if line == smallest else _offer(servers[0], bench.directory, line)
+        figures += _through_shaper(bench, servers[0], cid, line, min(rounds, _LINE_ROUNDS_MAX))
     return figures
 
 
@@ -154,21 +178,52 @@ def _write_random(path: Path, size_bytes: int) -> None:
 
 
 def _beside_bare(
-    bench: _Bench, client: _Process, server: _Process, cid: str, size_bytes: int, rounds: int
+    bench: _Bench,
+    client: _Process,
+    server: _Process,
+    stock: tuple[_Process, _Process],
+    cid: str,
+    size_bytes: int,
+    rounds: int,
 ) -> list[Figure]:
-    rates, ratios, memory = [], [], []
+    bench.fetch(client, [server], cid)
+    folder, libp2p, ours = [], [], []
     for _ in range(rounds):
-        bare_s = client.ask("bare", address=server.address, size_bytes=size_bytes)["wall_s"]
-        done = bench.fetch(client, [server], cid)
-        rates.append(size_bytes / done["wall_s"] / _MB)
-        ratios.append(bare_s / done["wall_s"])
-        memory.append(done["extra_memory_bytes"] / _MB)
-    name = f"{size_bytes / _MB:.0f} MB"
-    ratio = median(ratios)
-    reference = f"{median(rates) / ratio:.0f} MB/s over a bare stream, no hashes, no disk"
+        libp2p.append(stock[1].ask("bare", address=stock[0].address, size_bytes=size_bytes)["wall_s"])
+        folder.append(bench.fetch(client, [server], cid)["wall_s"])
+        ours.append(client.ask("bare", address=server.address, size_bytes=size_bytes)["wall_s"])
+    name, rate = f"{size_bytes / _MB:.0f} MB folder", size_bytes / median(folder) / _MB
     return [
-        Figure(f"{name} folder", median(rates), "MB/s", reference, ratio),
-        Figure(f"{name} folder, memory", max(memory), "MB above idle"),
+        Figure(
+            f"{name} beside {which}",
+            rate,
+            "MB/s",
+            f"{size_bytes / median(walls) / _MB:.0f} MB/s, no hashes, no disk",
+            _ratio(walls, folder),
+        )
+        for which, walls in (("libp2p's bare stream", libp2p), ("our bare stream", ours))
+    ]
+
+
+def _ratio(reference_s: list[float], measured_s: list[float]) -> float:
+    """How much faster than the reference, as the median over neighbouring measurements."""
+    return median(of / wall for of, wall in zip(reference_s, measured_s, strict=True))
+
+
+def _memory(bench: _Bench, cid: str, size_bytes: int) -> list[Figure]:
+    """The peaks of two processes that have fetched and served nothing before."""
+    server, client = bench.start(), bench.start(store="idle")
+    client.ask("connect", address=server.address)
+    idle = {side: process.ask("memory")["resident_bytes"] for side, process in (("f", client), ("s", server))}
+    bench.fetch(client, [server], cid)
+    name = f"{size_bytes / _MB:.0f} MB folder"
+    return [
+        Figure(
+            f"{name}, memory of who {side}",
+            (process.ask("memory")["peak_bytes"] - idle[side[0]]) / _MB,
+            "MB above idle",
+        )
+        for side, process in (("fetches", client), ("serves", server))
     ]
 
 
@@ -177,10 +232,10 @@ def _from_three(
 ) -> list[Figure]:
     ones, threes = [], []
     for _ in range(rounds):
-        ones.append(size_bytes / bench.fetch(client, servers[:1], cid)["wall_s"] / _MB)
-        threes.append(size_bytes / bench.fetch(client, servers, cid)["wall_s"] / _MB)
-    one, three = median(ones), median(threes)
-    return [Figure("three sources", three, "MB/s", f"{one:.0f} MB/s from one", three / one)]
+        ones.append(bench.fetch(client, servers[:1], cid)["wall_s"])
+        threes.append(bench.fetch(client, servers, cid)["wall_s"])
+    reference = f"{size_bytes / median(ones) / _MB:.0f} MB/s from one"
+    return [Figure("three sources", size_bytes / median(threes) / _MB, "MB/s", reference, _ratio(ones, threes))]
 
 
 def _votes_beside(bench: _Bench, client: _Process, server: _Process, cid: str) -> list[Figure]:
@@ -220,16 +275,55 @@ def _after_kill(bench: _Bench, server: _Process, cid: str) -> list[Figure]:
     return [Figure("fetched again after a kill", again, "blocks", reference)]
 
 
-def _beside_bitswap(bench: _Bench, size_bytes: int, ours: float) -> list[Figure]:
-    server, client = bench.start("stock"), bench.start("stock")
+def _beside_bitswap(
+    bench: _Bench,
+    client: _Process,
+    server: _Process,
+    stock: tuple[_Process, _Process],
+    cid: str,
+    size_bytes: int,
+    rounds: int,
+) -> list[Figure]:
+    ours, theirs = [], []
     path = bench.directory / "file"
-    _write_random(path, size_bytes)
-    cid = server.ask("add", path=str(path))["cid"]
-    path.unlink()
-    client.ask("connect", address=server.address)
-    bare = size_bytes / client.ask("bare", address=server.address, size_bytes=size_bytes)["wall_s"] / _MB
-    rate = size_bytes / client.ask("fetch", address=server.address, cid=cid)["wall_s"] / _MB
+    for _ in range(rounds):
+        ours.append(bench.fetch(client, [server], cid)["wall_s"])
+        _write_random(path, size_bytes)  # anew: what was fetched once is remembered
+        offered = stock[0].ask("add", path=str(path))["cid"]
+        path.unlink()
+        theirs.append(stock[1].ask("fetch", address=stock[0].address, cid=offered)["wall_s"])
+    rate, reference = (size_bytes / median(walls) / _MB for walls in (ours, theirs))
     return [
-        Figure("beside py-libp2p's bare stream", ours, "MB/s", f"{bare:.0f} MB/s without our mends", ours / bare),
-        Figure("beside py-libp2p's Bitswap", ours, "MB/s", f"{rate:.1f} MB/s from memory to memory", ours / rate),
+        Figure(
+            "beside py-libp2p's Bitswap",
+            rate,
+            "MB/s",
+            f"{reference:.1f} MB/s from memory to memory",
+            _ratio(theirs, ours),
+        )
+    ]
+
+
+def _through_shaper(bench: _Bench, server: _Process, cid: str, size_bytes: int, rounds: int) -> list[Figure]:
+    """A folder, and a plain copy, through a line of 50 Mbit/s."""
+    target = int(server.address.split("/")[4])
+    plain = server.ask("tcp_offer", size_bytes=size_bytes)["port"]
+    client = bench.start(store="behind a line")
+    port = bench.shape(target)
+    address = server.address.replace(f"/tcp/{target}/", f"/tcp/{port}/")
+    client.ask("connect", address=address)
+    copies, folders = [], []
+    shaped = bench.shape(plain)
+    for _ in range(rounds):
+        copies.append(client.ask("tcp_copy", port=shaped, size_bytes=size_bytes)["wall_s"])
+        folders.append(bench.fetch(client, [server], cid)["wall_s"])
+    rate, reference = (size_bytes * 8 / median(walls) / _MB for walls in (folders, copies))
+    return [
+        Figure(
+            "through a line of 50 Mbit/s",
+            rate,
+            "Mbit/s",
+            f"{reference:.1f} Mbit/s by TCP alone",
+            _ratio(copies, folders),
+        )
     ]

@@ -127,8 +127,6 @@ async def _fetch(host: Libp2pHost, store: WeightsStore, command: Command) -> Com
 
     carrier = _Together(host) if command.get("together") else host
     trips_ms: list[float] = []
-    gc.collect()
-    idle_size_bytes = _reset_peak()
     async with trio.open_nursery() as nursery:
         if command.get("votes"):
             nursery.start_soon(_measure_trips, host, peers[0], trips_ms)
@@ -144,7 +142,6 @@ async def _fetch(host: Libp2pHost, store: WeightsStore, command: Command) -> Com
         "fetched_blocks": report.fetched_blocks,
         "blocks": report.progress.blocks,
         "size_bytes": report.fetched_bytes,
-        "extra_memory_bytes": _memory("VmHWM") - idle_size_bytes,
     }
 
 
@@ -184,7 +181,46 @@ async def _echo(stream: Stream) -> None:
         await stream.send_frame(await stream.receive_frame(_VOTE_SIZE_BYTES))
 
 
-_OPERATIONS: Final = {"connect": _connect, "add": _add, "bare": _bare, "fetch": _fetch, "trips": _trips}
+async def _memory_now(host: Libp2pHost, store: WeightsStore, command: Command) -> Command:
+    """Resident memory, and its peak since this was last asked."""
+    peak = _memory("VmHWM")
+    gc.collect()
+    return {"peak_bytes": peak, "resident_bytes": _reset_peak()}
+
+
+async def _tcp_offer(host: Libp2pHost, store: WeightsStore, command: Command) -> Command:
+    """Send so many bytes to whoever connects, over TCP and nothing else."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+
+    async def send(stream: trio.SocketStream) -> None:
+        async with stream:
+            data = bytes(_READ_SIZE_BYTES)
+            for start in range(0, command["size_bytes"], len(data)):
+                await stream.send_all(data[: command["size_bytes"] - start])
+
+    trio.lowlevel.spawn_system_task(trio.serve_listeners, send, [listener])
+    return {"port": listener.socket.getsockname()[1]}
+
+
+async def _tcp_copy(host: Libp2pHost, store: WeightsStore, command: Command) -> Command:
+    started, size_bytes = time.perf_counter(), 0
+    async with await trio.open_tcp_stream("127.0.0.1", command["port"]) as stream:
+        async for data in stream:
+            size_bytes += len(data)
+    assert size_bytes == command["size_bytes"], "a copy is whole"
+    return {"wall_s": time.perf_counter() - started}
+
+
+_OPERATIONS: Final = {
+    "connect": _connect,
+    "add": _add,
+    "bare": _bare,
+    "fetch": _fetch,
+    "trips": _trips,
+    "memory": _memory_now,
+    "tcp_offer": _tcp_offer,
+    "tcp_copy": _tcp_copy,
+}
 
 
 async def _send(stream: Stream) -> None:
