@@ -1,4 +1,4 @@
-"""`Host` in memory: several hosts in one process, on links that can be cut, stalled and delayed.
+"""`Host` in memory: several hosts in one process, on links that are cut, stalled, slow and lossy.
 
 The twin of `node.host.libp2p_host` for tests and simulations: same interface, same framing, same tests. Links are
 symmetric and belong to a pair of hosts::
@@ -7,6 +7,8 @@ symmetric and belong to a pair of hosts::
     async with network.open_host(seed_a) as a, network.open_host(seed_b) as b:
         await a.connect(b.addresses[0])
         network.link(a.peer_id, b.peer_id).delay_s = 0.05
+        network.link(a.peer_id, b.peer_id).rate_bytes_per_s = 1_000_000
+        network.link(a.peer_id, b.peer_id).loss = 0.01
         network.link(a.peer_id, b.peer_id).stall()    # nothing arrives any more, nobody is told (SIGSTOP, black hole)
         network.cut(a.peer_id, b.peer_id)             # connections break, dialling fails, until heal()
 
@@ -64,6 +66,8 @@ class MemoryHost:
         self._accept: dict[str, Accept] = {}
         self._fault_listener: FaultListener | None = None
         self._streams: dict[str, set[MemoryStream]] = {}
+        self._streams_inbound: Counter[str] = Counter()
+        self._inbound: set[str] = set()
         self._banned_until: dict[str, float] = {}
         self._strangers = Strangers(self.counters)
         self._seen: dict[bytes, None] = {}
@@ -128,6 +132,10 @@ class MemoryHost:
             raise DialFailed(address, "no answer in time")
         if base not in self._network.hosts:
             raise DialFailed(address, "nobody listens there")
+        if peer_id not in self._streams:
+            if len(other._inbound) >= other.limits.connections_inbound_max:
+                raise DialFailed(address, "no answer in time")
+            other._inbound.add(self._peer_id)
         self._meet(other)
         other._meet(self)
         return peer_id
@@ -150,6 +158,7 @@ class MemoryHost:
 
     def lose(self, peer_id: str) -> None:
         """The connection with a peer has ended."""
+        self._inbound.discard(peer_id)
         for stream in self._streams.pop(peer_id, set()):
             stream.break_off()
         channel = self._gossip_in.pop(peer_id, None)
@@ -177,6 +186,9 @@ class MemoryHost:
             raise NotConnected(peer_id)
         if protocol not in other._handlers:
             raise ProtocolRefused(peer_id, protocol, "not supported")
+        if other._streams_inbound[self._peer_id] >= other.limits.streams_inbound_per_peer_max:
+            other.counters["streams_refused"] += 1
+            raise ProtocolRefused(peer_id, protocol, "reset")
         there, back = Pipe(link), Pipe(link)
         ours = MemoryStream(peer_id, protocol, back, there)
         self._streams[peer_id].add(ours)
@@ -191,8 +203,12 @@ class MemoryHost:
         self.nursery.start_soon(self._serve, stream, streams)
 
     async def _serve(self, stream: MemoryStream, streams: set[MemoryStream]) -> None:
-        await serve(stream, self._handlers[stream.protocol], self._fault, self.counters)
-        streams.discard(stream)
+        self._streams_inbound[stream.peer_id] += 1
+        try:
+            await serve(stream, self._handlers[stream.protocol], self._fault, self.counters)
+        finally:
+            self._streams_inbound[stream.peer_id] -= 1
+            streams.discard(stream)
 
     def provide(self, cid: bytes) -> None:
         self._network.providers.setdefault(cid, {})[self._peer_id] = None
@@ -224,8 +240,9 @@ class MemoryHost:
             other = self._network.find(peer_id)
             channel = None if other is None else other._gossip_in.get(self._peer_id)
             if peer_id != exclude and channel is not None:
+                link = self._network.link(self._peer_id, peer_id)
                 try:
-                    channel.send_nowait((topic, data, message_id, trio.current_time()))
+                    channel.send_nowait((topic, data, message_id, link.departs(len(data))))
                 except trio.WouldBlock:
                     self.counters["gossip_dropped"] += 1
 

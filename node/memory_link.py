@@ -1,7 +1,8 @@
-"""Streams in memory, on links that can be cut, stalled and delayed: what `node.memory_host` is made of."""
+"""Streams in memory, on links that are cut, stalled, slow and lossy: what `node.memory_host` is made of."""
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from typing import Final
 
@@ -16,11 +17,26 @@ __all__ = ["Link", "MemoryStream", "Pipe"]
 _WINDOW_SIZE_BYTES: Final = 262_144
 
 
+#: What a connection over TCP sees of a lost segment: it, and all behind it, arrive so much later.
+RETRANSMISSION_S: Final = 0.2
+_SEGMENT_SIZE_BYTES: Final = 1_448
+
+
 class Link:
-    """The line between two hosts."""
+    """The line between two hosts.
+
+    Attributes:
+        delay_s: from one end to the other.
+        rate_bytes_per_s: of everything on it, in both directions together; None for no bound.
+        loss: share of segments that are lost, which the connection sends again.
+    """
 
     def __init__(self) -> None:
         self.delay_s = 0.0
+        self.rate_bytes_per_s: float | None = None
+        self.loss = 0.0
+        self._free_at = 0.0
+        self._random = random.Random(0)  # noqa: S311 - the same losses in every run
         self._flowing = trio.Event()
         self._flowing.set()
         self.is_cut = False
@@ -34,8 +50,18 @@ class Link:
         """Let what was held back, and all that follows, arrive."""
         self._flowing.set()
 
+    def departs(self, size_bytes: int) -> float:
+        """When so many bytes, sent now, have left: behind all that was sent before, and again if some were lost."""
+        at = trio.current_time()
+        if self.rate_bytes_per_s is not None:
+            at = self._free_at = max(at, self._free_at) + size_bytes / self.rate_bytes_per_s
+        if self.loss:
+            segments = -(-size_bytes // _SEGMENT_SIZE_BYTES)
+            at += RETRANSMISSION_S * sum(self._random.random() < self.loss for _ in range(segments))
+        return at
+
     async def carried(self, sent_at: float) -> None:
-        """Return when something sent at that time arrives."""
+        """Return when something that left at that time arrives."""
         await self._flowing.wait()
         await trio.sleep_until(sent_at + self.delay_s)
 
@@ -59,7 +85,7 @@ class Pipe:
         return _WINDOW_SIZE_BYTES - self.size_bytes
 
     def put(self, data: bytes) -> None:
-        self._chunks.append((trio.current_time(), data))
+        self._chunks.append((self._link.departs(len(data)), data))
         self.size_bytes += len(data)
         self._notify()
 

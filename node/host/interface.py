@@ -1,7 +1,7 @@
 """What the rest of the node sees of the network: `Host` and `Stream`, and what can go wrong with them.
 
 Two implementations pass the same tests: `node.host.libp2p_host.open_host` (TCP, noise, yamux, gossipsub) and
-`node.memory_host.MemoryNetwork` (one process, links that can be cut, stalled and delayed)::
+`node.memory_host.MemoryNetwork` (one process, links that are cut, stalled, slow and lossy)::
 
     async with open_host(seed, "/ip4/127.0.0.1/tcp/0") as host:
         host.set_stream_handler("/pdfed/blocks/1", serve)          # async def serve(stream: Stream) -> None

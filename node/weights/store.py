@@ -14,7 +14,7 @@ files belong to whoever holds their lock (`flock`), so what a killed process lef
 another process is writing now, and cleared when a store is opened.
 
 Goals: any size in bounded memory; several processes on one store; no state in memory, hence safe in threads.
-Not goals: a database of folders (the chain knows them), compression (weights are noise to it), hard links into
+Not goals: a database of folders (the chain knows them), compression (measured: little to gain), hard links into
 exported folders (a program that writes into its copy would damage ours).
 
 Every method blocks on the disk; call them in a thread from the event loop.

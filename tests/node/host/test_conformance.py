@@ -389,3 +389,46 @@ async def test_a_host_is_found_by_what_it_has_and_not_by_itself(open_one: Opener
         assert found == has.addresses
         assert await has.find_providers(content) == ()
         assert await wants.find_providers(nothing) == ()
+
+
+async def test_a_peer_has_a_bounded_number_of_streams_and_gets_places_back(open_one: Opener) -> None:
+    limit = 8
+    async with pair(open_one, HostLimits(streams_inbound_per_peer_max=limit)) as (one, two):
+        streams: list[Stream] = []
+
+        async def open_one_too_many() -> None:
+            while len(streams) <= limit:
+                streams.append(await one.open_stream(two.peer_id, PROTOCOL))
+
+        with pytest.raises(ProtocolRefused):
+            await open_one_too_many()
+        assert 0 < len(streams) <= limit
+        assert two.counters["streams_refused"] == 1
+        for stream in streams:
+            await stream.reset()
+        with trio.fail_after(30):
+            while True:
+                with suppress(ProtocolRefused):
+                    streams.append(await one.open_stream(two.peer_id, PROTOCOL))
+                    break
+                await trio.sleep(0.05)
+
+
+async def test_a_host_has_a_bounded_number_of_connections_and_gives_places_back(open_one: Opener) -> None:
+    async with (
+        open_one(1, limits=HostLimits(connections_inbound_max=1)) as host,
+        open_one(2) as first,
+        open_one(3, limits=HostLimits(dial_timeout_s=2.0)) as second,
+    ):
+        await first.connect(host.addresses[0])
+        with pytest.raises(DialFailed):
+            await second.connect(host.addresses[0])
+        assert first.peer_id in host.connected_peers()
+        await first.disconnect(host.peer_id)
+        with trio.fail_after(60):
+            while True:
+                with suppress(DialFailed):
+                    await second.connect(host.addresses[0])
+                    break
+                await trio.sleep(0.05)
+        assert second.peer_id in host.connected_peers()
