@@ -68,8 +68,12 @@ _VARINT_SIZE_BYTES_MAX: Final = 10
 #: Messages written together, as far as they wait already.
 _TOGETHER_SIZE_BYTES: Final = 65_536
 
-#: A peer that takes no gossip for so long loses its stream.
+#: A peer that takes no gossip for so long, or does not end what it has begun to send, loses its stream.
 _WRITE_TIMEOUT_S: Final = 60.0
+_READ_TIMEOUT_S: Final = 60.0
+
+#: Streams on which one peer sends gossip. It needs one, and a second while it connects anew.
+_STREAMS_PER_PEER_MAX: Final = 8
 
 #: Messages of one peer that bring nothing (known, off topic, refused) are counted for so long, and may be so many, and
 #: so many times as many as were news meanwhile. Each neighbour sends each message once, and a peer that was stopped
@@ -128,6 +132,7 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
         self._wrap = wrap
         self._accept: dict[str, Accept] = {}
         self._usefulness = _Usefulness()
+        self._readers: Counter[ID] = Counter()
         self.strangers = router.strangers = Strangers(counters)
 
     @property
@@ -144,15 +149,26 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
         """Read one peer's RPCs until its stream ends."""
         peer_id = stream.muxed_conn.peer_id
         frames = self._wrap(stream)
+        if self._readers[peer_id] >= _STREAMS_PER_PEER_MAX:
+            self._counters["gossip_streams_refused"] += 1
+            await frames.reset()
+            return
+        self._readers[peer_id] += 1
         try:
             while self.manager.is_running:
                 await self._handle_rpc(peer_id, await _read_rpc(frames))
         except (ProtobufError, FrameTooLarge) as error:
             self._counters["gossip_undecodable"] += 1
             self._fault(str(peer_id), f"undecodable gossip: {error}")
+        except trio.TooSlowError:
+            self._counters["gossip_slow"] += 1
+            log.debug("%s does not end what it began to send", peer_id)
         except (StreamClosed, IOException) as error:
             log.debug("gossip stream of %s ended: %s", peer_id, error)
         finally:
+            self._readers[peer_id] -= 1
+            if not self._readers[peer_id]:
+                del self._readers[peer_id]
             await frames.reset()
             self._handle_dead_peer(peer_id)
 
@@ -255,17 +271,30 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
 
 
 async def _read_rpc(frames: FrameStream) -> rpc_pb2.RPC:
-    size_bytes = 0
-    for position in range(_VARINT_SIZE_BYTES_MAX):
-        (byte,) = await frames.read_exactly(1)
-        size_bytes |= (byte & 0x7F) << (7 * position)
+    """The next message.
+
+    Raises:
+        TooSlowError: its first byte came, and its last one did not come in time.
+    """
+    first = await frames.read_exactly(1)
+    with trio.fail_after(_READ_TIMEOUT_S):
+        size_bytes = await _size(frames, first[0])
+        rpc = rpc_pb2.RPC()
+        rpc.ParseFromString(await frames.read_exactly(size_bytes))
+        return rpc
+
+
+async def _size(frames: FrameStream, byte: int) -> int:
+    """The number whose first byte this is."""
+    size_bytes = byte & 0x7F
+    for position in range(1, _VARINT_SIZE_BYTES_MAX):
         if byte < 0x80:
             break
+        (byte,) = await frames.read_exactly(1)
+        size_bytes |= (byte & 0x7F) << (7 * position)
     if byte >= 0x80 or size_bytes > _RPC_SIZE_BYTES_MAX:
         raise FrameTooLarge(frames.peer_id, size_bytes, _RPC_SIZE_BYTES_MAX)
-    rpc = rpc_pb2.RPC()
-    rpc.ParseFromString(await frames.read_exactly(size_bytes))
-    return rpc
+    return size_bytes
 
 
 def _is_signed(msg: rpc_pb2.Message) -> bool:

@@ -155,6 +155,8 @@ class HostLimits:
         connections_per_address_max: of these, from one IP address; a household or a data centre may share one.
         handshake_timeout_s: an inbound connection without an identity after so long is closed.
         streams_inbound_per_peer_max: streams one peer may have open with us; go-libp2p allows 256 by default.
+        streams_per_peer_per_s, streams_per_peer_burst: streams one peer may open in the long run, and at once; beyond
+            it loses its connection.
         gossip_size_bytes_max: payload of one gossip message; gossipsub loses what is above 1 MiB without a word, so
             this leaves room for the envelope.
         gossip_queue_max, gossip_queue_size_bytes_max: messages waiting to be sent to one peer, and their bytes.
@@ -166,6 +168,8 @@ class HostLimits:
     connections_per_address_max: int = 64
     handshake_timeout_s: float = 10.0
     streams_inbound_per_peer_max: int = 256
+    streams_per_peer_per_s: float = 128.0
+    streams_per_peer_burst: float = 2_048.0
     gossip_size_bytes_max: int = 1_047_552
     gossip_queue_max: int = 4_096
     gossip_queue_size_bytes_max: int = 8_388_608

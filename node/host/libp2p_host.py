@@ -60,6 +60,7 @@ class Libp2pHost:
         self._addresses: dict[str, Multiaddr] = {}
         self._bulk_failed_at: dict[str, float] = {}
         self.swarm, self._tcp = new_swarm(seed, limits, self.counters)
+        self.swarm.fault = self._fault
         self.basic = BasicHost(self.swarm, disable_identify_address_discovery=True)
         self.pubsub, self._router = new_gossip(
             self.basic,

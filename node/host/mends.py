@@ -22,15 +22,17 @@ AsyncFunction = Callable[..., Awaitable[Any]]
 def guarded(function: AsyncFunction, counters: Counter[str]) -> AsyncFunction:
     """An exception in any task of a libp2p service stops the whole service, and with it the node.
 
-    What a task of libp2p raises concerns one connection or one stream, never the node.
+    What a task of libp2p raises concerns one connection or one stream, never the node. Returns whether all went well.
     """
 
-    async def run(*args: Any) -> None:
+    async def run(*args: Any) -> bool:
         try:
             await function(*args)
         except Exception:
             counters["libp2p_task_errors"] += 1
             log.warning("a task of libp2p failed: %s", getattr(function, "__qualname__", function), exc_info=True)
+            return False
+        return True
 
     return run
 

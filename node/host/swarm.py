@@ -45,8 +45,9 @@ from libp2p.utils.multiaddr_utils import extract_ip_from_multiaddr, multiaddr_fr
 from multiaddr import Multiaddr
 
 from node.host.bulk import BulkConnections
-from node.host.interface import HostLimits
+from node.host.interface import FaultListener, HostLimits
 from node.host.mends import GuardedManager, guarded
+from node.host.strangers import Allowance
 from node.host.yamux import QueuedYamux, YamuxOnly
 
 __all__ = ["ExclusiveTcp", "MendedSwarm", "new_swarm"]
@@ -54,6 +55,9 @@ __all__ = ["ExclusiveTcp", "MendedSwarm", "new_swarm"]
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 1.0
+
+#: Peers whose rate of streams is remembered: more than can be connected.
+_RATES_MAX = 1_024
 
 
 class ExclusiveListener(IListener):  # type: ignore[misc]
@@ -137,6 +141,24 @@ class NoAutoConnector:
         """Nothing to remember."""
 
 
+class _StreamRates:
+    """How fast each peer opens streams."""
+
+    def __init__(self, limits: HostLimits) -> None:
+        self._limits = limits
+        self._allowances: dict[str, Allowance] = {}
+
+    def may_open(self, peer_id: str) -> bool:
+        """Count a stream; whether the peer keeps within the limit."""
+        allowance = self._allowances.pop(peer_id, None)
+        if allowance is None:
+            allowance = Allowance(self._limits.streams_per_peer_per_s, self._limits.streams_per_peer_burst)
+        self._allowances[peer_id] = allowance
+        if len(self._allowances) > _RATES_MAX:
+            del self._allowances[next(iter(self._allowances))]
+        return allowance.spend(1)
+
+
 class MendedSwarm(Swarm):  # type: ignore[misc]
     """The connections of one host."""
 
@@ -146,6 +168,9 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         self._banned_until: dict[str, float] = {}
         self._streams_inbound: Counter[str] = Counter()
         self._inbound_by_address: Counter[str] = Counter()
+        self._opened = _StreamRates(limits)
+        #: Told of peers that break the rules; set by the host.
+        self.fault: FaultListener = lambda peer_id, reason: None
         self.bulk = BulkConnections(self, counters)
         super().__init__(*args, **options)
         self.auto_connector = NoAutoConnector()
@@ -157,18 +182,25 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         return GuardedManager(self._manager, self._counters)
 
     def set_stream_handler(self, stream_handler: Any) -> None:
-        """Guard the handler of all inbound streams, and bound their number per peer."""
+        """Guard the handler of all inbound streams, and bound their number and rate per peer."""
         handle = guarded(stream_handler, self._counters)
 
         async def bounded(stream: Any) -> None:
-            peer = str(stream.muxed_conn.peer_id)
+            identity = stream.muxed_conn.peer_id
+            peer = str(identity)
+            if not self._opened.may_open(peer):
+                self._counters["streams_flooded"] += 1
+                self.fault(peer, "a flood of streams")
+                await self.drop_peer(identity)
+                return
             if self._streams_inbound[peer] >= self._limits.streams_inbound_per_peer_max:
                 self._counters["streams_refused"] += 1
                 await stream.reset()
                 return
             self._streams_inbound[peer] += 1
             try:
-                await handle(stream)
+                if not await handle(stream):
+                    await stream.reset()
             finally:
                 self._streams_inbound[peer] -= 1
                 if not self._streams_inbound[peer]:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+from libp2p.host.exceptions import StreamFailure
 
 from node.host.interface import HostError, HostLimits, Stream
 from node.host.libp2p_host import Libp2pHost, open_host
@@ -116,6 +117,50 @@ async def test_very_many_tiny_streams_leave_nothing_behind() -> None:
         await until(lambda: victim.swarm._streams_inbound[attacker.peer_id] < 5)
 
 
+async def test_a_flood_of_tiny_streams_costs_its_sender_the_connection() -> None:
+    faults: list[tuple[str, str]] = []
+    async with three(HostLimits(streams_per_peer_per_s=1.0, streams_per_peer_burst=100.0)) as (
+        attacker,
+        victim,
+        honest,
+    ):
+        victim.set_fault_listener(lambda peer_id, reason: faults.append((peer_id, reason)))
+
+        async def open_for_ever() -> None:
+            while True:
+                stream = await attacker.open_stream(victim.peer_id, PROTOCOL)
+                await stream.reset()
+
+        with trio.fail_after(60), pytest.raises(HostError):
+            await open_for_ever()
+        await until(lambda: attacker.peer_id not in victim.connected_peers(), 30)
+        assert (attacker.peer_id, "a flood of streams") in faults
+        await honest_exchange(honest, victim.peer_id)
+
+
+async def test_gossip_that_never_ends_loses_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.host.gossip._READ_TIMEOUT_S", 0.5)
+    async with open_host(b"a" * 32) as attacker, open_host(b"b" * 32) as host:
+        victim = Victim(host)
+        await meet(attacker, victim)
+        stream = await attacker.basic.new_stream(host.basic.get_id(), ["/meshsub/1.1.0"])
+        await stream.write(b"\xff")  # the size goes on, and does not
+        await until(lambda: host.counters["gossip_slow"] == 1, 30)
+        await victim.still_receives(attacker, b"after")
+
+
+async def test_one_peer_has_few_streams_of_gossip() -> None:
+    async with open_host(b"a" * 32) as attacker, open_host(b"b" * 32) as host:
+        victim = Victim(host)
+        await meet(attacker, victim)
+        for _ in range(20):
+            with suppress(StreamFailure):
+                await attacker.basic.new_stream(host.basic.get_id(), ["/meshsub/1.1.0"])
+        await until(lambda: host.counters["gossip_streams_refused"] >= 12, 30)
+        assert max(host.pubsub._readers.values()) <= 8
+        await victim.still_receives(attacker, b"after")
+
+
 async def test_a_frame_that_never_ends_blocks_nobody_else() -> None:
     received: list[int] = []
 
@@ -141,8 +186,8 @@ async def test_replayed_and_duplicated_gossip_is_taken_once() -> None:
         victim = Victim(host)
         await meet(attacker, victim)
         rpc = message(attacker, 1, b"again")
-        for _ in range(20):
-            await send_rpc(attacker, victim, b"".join(b"\x12" + _sized(rpc.SerializeToString()) for _ in range(10)))
+        for _ in range(5):
+            await send_rpc(attacker, victim, b"".join(b"\x12" + _sized(rpc.SerializeToString()) for _ in range(40)))
         await victim.still_receives(attacker, b"after")
         assert victim.received.count(b"again") == 1
 
@@ -154,6 +199,7 @@ async def test_oversized_gossip_is_not_taken_and_honest_gossip_is() -> None:
         await meet(attacker, victim)
         await attacker.publish(TOPIC, bytes(5_000))
         await until(lambda: host.counters["gossip_oversized"] == 1)
+        assert victim.faults == ["gossip message of 5000 bytes"]
         await victim.still_receives(attacker, b"after")
         assert bytes(5_000) not in victim.received
 
