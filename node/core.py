@@ -24,6 +24,7 @@ from typing import Final, Protocol
 
 import trio
 
+from node.admission import Admission
 from node.announcements import Announcements
 from node.authority import AuthorityDuties, ScoreTools
 from node.ballot_book import BallotBook
@@ -35,7 +36,7 @@ from node.governance import GovernanceDuties
 from node.head import Head
 from node.host.interface import Host, HostError
 from node.library import Library
-from node.mempool import Mempool, Origin, transaction_hash
+from node.mempool import Mempool, transaction_hash
 from node.outbox import Outbox, OutboxDuty
 from node.participant import Participant, ParticipantSettings
 from node.peers import Peers
@@ -68,16 +69,12 @@ from pdfedchain.consensus.effects import Evidence
 from pdfedchain.consensus.ports import Log, Signer
 from pdfedchain.consensus.replica import Replica
 from pdfedchain.crypto import SigningKey
-from pdfedchain.errors import InvalidTransaction, NotYet
-from pdfedchain.ids import Address, Hash, address_text
-from pdfedchain.limits import TRANSACTION_SIZE_BYTES_MAX
-from pdfedchain.state import Ledger, LedgerView
+from pdfedchain.ids import Hash
+from pdfedchain.state import Ledger
 from pdfedchain.state.onion import OnionSecrets
 from pdfedchain.store.interface import Store
 from pdfedchain.types.block import FinalBlock
-from pdfedchain.types.checkpoint import Account
 from pdfedchain.types.genesis import Genesis
-from pdfedchain.types.transaction import SignedTransaction, WithoutNonce
 
 __all__ = ["Node", "NodeParts"]
 
@@ -153,7 +150,8 @@ class Node:
         self._ledger = Ledger(own_results=parts.book.own_result, onions=OnionSecrets(parts.key))
         self.head = Head(parts.store)
         self._replica = _replica_of(parts, self._ledger, clock, self._candidates)
-        self.mempool = Mempool(self._check, _origin)
+        admission = Admission(self._ledger, lambda: self._replica.position, clock, parts.key.address)
+        self.mempool = Mempool(admission.check, admission.origin, admission.basis)
         self._session = secrets.token_bytes(8)
         self._peers = Peers(
             parts.host,
@@ -274,21 +272,6 @@ class Node:
     def _waiting(self) -> dict[bytes, bytes]:
         return {name[:PENDING_NAME_SIZE_BYTES]: each for name, each in self.mempool.by_name().items()}
 
-    def _check(self, transaction: bytes) -> None:
-        position = self._replica.position
-        context = position.context(round_=0, time_ms=self._clock(), proposer=self.parts.key.address)
-        try:
-            self._ledger.check(position.state, context, transaction)
-        except NotYet as error:
-            sender, view = Address(_origin(transaction).sender), LedgerView(position.state)
-            if sender in context.authorities.members or view.participant(sender) is not None:
-                raise
-            if view.account(sender) != Account(0, 0):
-                raise
-            # Keys cost nothing: what waits must be somebody's whom the chain knows, or the pool is anybody's to fill.
-            message = f"{address_text(sender)} is unknown to the chain, so nothing of it waits ({error})"
-            raise InvalidTransaction("stranger", message) from error
-
     def _transactions_arrived(self) -> None:
         # The replica runs in a task of its own: whatever stops it must stop the node, and gossip forgives.
         self._arrived.set()
@@ -379,8 +362,3 @@ def _replica_of(
         clock=clock,
         candidates=candidates,
     )
-
-
-def _origin(data: bytes) -> Origin:
-    transaction = decode(SignedTransaction, data, size_bytes_max=TRANSACTION_SIZE_BYTES_MAX).transaction
-    return Origin(transaction.sender, None if isinstance(transaction.payload, WithoutNonce) else transaction.nonce)

@@ -1,9 +1,10 @@
 """Transactions that wait for a block.
 
-What comes in is checked against the present state once, what stays is checked again after every block. A transaction
-is either *ready*, it would succeed now, or it is *early* (`NotYet`): the nonce before it is missing, a quorum is not
-final. Only a ready one is a reason for a block. Early ones cost their sender nothing and may never get ready, so they
-are bounded per sender, in bytes all together, and in the number of blocks they may wait.
+What comes in is checked against the present state once, what stays is checked again after every block, unless all that
+the verdict rests on is as it was: a block touches few of the accounts whose transfers wait. A transaction is either
+*ready*, it would succeed now, or it is *early* (`NotYet`): the nonce before it is missing, a quorum is not final. Only
+a ready one is a reason for a block. Early ones cost their sender nothing and may never get ready, so they are bounded
+per sender, in bytes all together, and in the number of blocks they may wait.
 
 Of transactions with the same sender and nonce only one can ever pay, so only one waits: the first that came. This and
 the bounds per sender are looked at before the signature is, so a flood from one key costs decoding and no more.
@@ -90,6 +91,7 @@ class _Waiting:
     Attributes:
         is_own: of this node; not counted among its sender's.
         early_blocks: blocks for which it has been early without a break.
+        basis: of the verdict that it is ready; ``None`` where it must be checked again.
     """
 
     transaction: bytes
@@ -97,6 +99,7 @@ class _Waiting:
     is_own: bool
     is_early: bool = False
     early_blocks: int = 0
+    basis: object = None
 
 
 @dataclass(slots=True)
@@ -114,6 +117,7 @@ class Mempool:
         self,
         check: Callable[[bytes], None],
         origin: Callable[[bytes], Origin],
+        basis: Callable[[bytes], object] = lambda transaction: None,
         *,
         size_bytes_max: int = POOL_SIZE_BYTES_MAX,
         own_size_bytes: int = OWN_SIZE_BYTES,
@@ -124,6 +128,8 @@ class Mempool:
         Args:
             check: raises `NotYet` for a transaction that may succeed later, another `InputError` for one that cannot.
             origin: what a transaction says of itself, its signature unseen; raises `InputError` if it says nothing.
+            basis: what the verdict on a ready transaction rests on: while that is equal, the transaction stays ready
+                and is not checked again. ``None`` for one that must be.
             size_bytes_max, count_max: of all waiting transactions.
             own_size_bytes, own_count: how much of it only this node's own transactions may use.
         """
@@ -131,6 +137,7 @@ class Mempool:
         assert 0 <= own_count < count_max, "there is room for others"
         self._check = check
         self._origin = origin
+        self._basis = basis
         self._size_bytes_max = size_bytes_max
         self._others_size_bytes_max = size_bytes_max - own_size_bytes
         self._count_max = count_max
@@ -209,6 +216,9 @@ class Mempool:
         for name, waiting in before.items():
             if name in gone:
                 continue
+            if waiting.basis is not None and waiting.basis == self._basis(waiting.transaction):
+                self._put(name, waiting)
+                continue
             waiting.early_blocks += 1
             try:
                 self._place(name, waiting)
@@ -247,10 +257,15 @@ class Mempool:
             self._check(waiting.transaction)
         except NotYet as error:
             if not waiting.is_early:
-                waiting.is_early, waiting.early_blocks = True, 0
+                waiting.is_early, waiting.early_blocks, waiting.basis = True, 0, None
             self._make_room_for_early(waiting, error)
         else:
             waiting.is_early, waiting.early_blocks = False, 0
+            waiting.basis = self._basis(waiting.transaction)
+        self._put(name, waiting)
+
+    def _put(self, name: Hash, waiting: _Waiting) -> None:
+        """Put a checked transaction in, in place of another of its nonce."""
         rival = self._by_nonce.get(waiting.origin)
         if rival is not None:
             self._remove(rival)

@@ -42,7 +42,7 @@ _FRAME_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 2.0
 
 #: What is held in memory at once, and applied without a pause: a second or two of work.
-BATCH_BLOCKS_MAX: Final = 16
+BATCH_BLOCKS_MAX: Final = 64
 BATCH_SIZE_BYTES_MAX: Final = 16_777_216
 _BATCH_TIMEOUT_S: Final = 30.0
 

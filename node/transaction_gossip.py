@@ -2,7 +2,9 @@
 
 A message costs every node some milliseconds, whatever is in it: an envelope to verify, a copy for each neighbour. So
 transactions travel in batches. The first of a quiet time leaves at once; those that come up within `GATHER_S` after it
-leave together. A single transaction thus waits for nothing, and a thousand a second are a few dozen messages.
+leave together. While messages of many transactions follow each other, the time is doubled after each up to
+`GATHER_BUSY_S`: under load a block takes longer than that anyway. A single transaction thus waits for nothing, and a
+thousand a second are one or two dozen messages.
 
 Who receives a batch judges every transaction in it by itself. It passes the message on as it is if something in it was
 news and nothing in it was bad. A transaction that no honest node passes on (undecodable, wrongly signed) is the
@@ -27,12 +29,16 @@ from pdfedchain.codec import decode, encode
 from pdfedchain.errors import DecodeError, InputError, SignatureError
 from pdfedchain.limits import TRANSACTION_SIZE_BYTES_MAX
 
-__all__ = ["GATHER_S", "WAITING_MAX", "TransactionGossip"]
+__all__ = ["BUSY_TRANSACTIONS", "GATHER_BUSY_S", "GATHER_S", "WAITING_MAX", "TransactionGossip"]
 
 log = logging.getLogger(__name__)
 
 #: How long transactions are gathered after a message: little beside a round of votes, much beside a message's cost.
 GATHER_S: Final = 0.01
+
+#: The same at most, after messages of at least `BUSY_TRANSACTIONS`.
+GATHER_BUSY_S: Final = 0.05
+BUSY_TRANSACTIONS: Final = 8
 
 #: Transactions that wait to be sent. Beyond them new ones are not gossiped, only proposed by this node itself.
 WAITING_MAX: Final = 10_000
@@ -79,9 +85,12 @@ class TransactionGossip:
         while True:
             await self._news.wait()
             self._news = trio.Event()
+            gather_s = GATHER_S
             while self._waiting:
-                await self._publish(encode(TransactionBatch(self._next())))
-                await trio.sleep(GATHER_S)
+                batch = self._next()
+                await self._publish(encode(TransactionBatch(batch)))
+                gather_s = min(2 * gather_s, GATHER_BUSY_S) if len(batch) >= BUSY_TRANSACTIONS else GATHER_S
+                await trio.sleep(gather_s)
 
     def _next(self) -> tuple[bytes, ...]:
         """The transactions of the next message: as many as it may hold, at least one."""

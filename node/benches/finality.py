@@ -6,7 +6,7 @@ same. The first load sends one transfer at a time, now here, now there: finality
 a node until that node has it in a durable final block. The second sends as many as are made final.
 
 All four share this machine's cores with each other and with whatever else runs; processor time says what the chain
-itself takes, of all four processes together.
+itself takes, of all four processes together. Transfers are signed before a load begins.
 """
 
 from __future__ import annotations
@@ -56,13 +56,16 @@ def bench_finality(seconds: float) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="pdfed-bench-") as name, ExitStack() as stack:
         processes = {kind: stack.enter_context(_processes(kind, Path(name))) for kind in _KINDS}
         for each in processes.values():
+            each.load(sign=True)
             each.load(seconds=1.0, interval_s=_INTERVAL_S)
         # In turns: whatever else the machine does meanwhile slows both.
         for _ in range(_TURNS):
             for kind, each in processes.items():
+                each.load(sign=True)
                 one_by_one[kind] += each.load(seconds=seconds / _TURNS, interval_s=_INTERVAL_S)
         for _ in range(_TURNS):
             for kind, each in processes.items():
+                each.load(sign=True)
                 full[kind] += each.load(seconds=seconds / _TURNS, on_the_way=_ON_THE_WAY)
     figures = [_finality(one_by_one, percent) for percent in (50, 99)]
     chain, floor = (_cpu_ms(one_by_one[kind]) for kind in _KINDS)

@@ -81,6 +81,14 @@ class Ledger:
             raise InvalidTransaction("size", f"{len(transaction)} bytes, a block has room for {size_bytes_max}")
         apply_transaction(draft, context, open_transaction(transaction, context.chain_id, self._verified))
 
+    def read(self, transaction: bytes) -> SignedTransaction:
+        """What a transaction says; its signature is not looked at.
+
+        Raises:
+            DecodeError: it is no transaction of this ledger.
+        """
+        return self._verified.read(transaction)
+
     def propose(self, state: StateTree, context: BlockContext, candidates: Sequence[bytes]) -> BlockBody:
         settled = tuple(self._worth_settling(LedgerView(state), context)) if context.round == 0 else ()
         preimage = self._preimage(LedgerView(state), context)

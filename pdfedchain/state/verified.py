@@ -9,6 +9,7 @@ answers.
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from typing import Final
 
 from pdfedchain.codec import decode
@@ -27,12 +28,28 @@ _KEPT_SIZE_BYTES_MAX: Final = 1_024
 class VerifiedTransactions:
     """Opened transactions by their encoding, long ones by its SHA-256 digest; the least recently used are forgotten."""
 
-    __slots__ = ("_count_max", "_opened")
+    __slots__ = ("_count_max", "_opened", "_read")
 
     def __init__(self, count_max: int = VERIFIED_MAX) -> None:
         self._count_max = count_max
         #: ``None`` for those whose signature is good but which are too large to keep.
-        self._opened: dict[bytes, SignedTransaction | None] = {}
+        #: A plain dictionary would look for its oldest entry among the places of all that were forgotten before.
+        self._opened: OrderedDict[bytes, SignedTransaction | None] = OrderedDict()
+        #: What was decoded last, its signature not looked at.
+        self._read: tuple[bytes, SignedTransaction] | None = None
+
+    def read(self, data: bytes) -> SignedTransaction:
+        """Decode a transaction and do not look at its signature. `open` of it next does not decode it again.
+
+        Raises:
+            DecodeError: it is no transaction of this ledger.
+        """
+        signed = self._opened.get(data)
+        if signed is not None:
+            return signed
+        if self._read is None or self._read[0] != data:
+            self._read = data, decode(SignedTransaction, data, size_bytes_max=TRANSACTION_SIZE_BYTES_MAX)
+        return self._read[1]
 
     def open(self, data: bytes) -> SignedTransaction:
         """Decode a transaction and check its signature, unless these bytes were opened before.
@@ -45,13 +62,13 @@ class VerifiedTransactions:
         # A digest is too short to be a transaction, so it is no other's key.
         is_kept = len(data) <= _KEPT_SIZE_BYTES_MAX
         key = data if is_kept else hashlib.sha256(data).digest()
-        known = key in opened
-        signed = opened.pop(key, None)
+        signed = opened.get(key)
         if signed is None:
-            signed = decode(SignedTransaction, data, size_bytes_max=TRANSACTION_SIZE_BYTES_MAX)
-            if not known:
+            signed, self._read = self.read(data), None
+            if key not in opened:
                 signed.verify_encoded(data)
-        opened[key] = signed if is_kept else None
+            opened[key] = signed if is_kept else None
+        opened.move_to_end(key)
         if len(opened) > self._count_max:
-            del opened[next(iter(opened))]
+            opened.popitem(last=False)
         return signed

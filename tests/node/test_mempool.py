@@ -107,6 +107,36 @@ def test_a_block_takes_out_what_it_included_and_what_it_made_impossible() -> Non
     assert b"a" not in pool
 
 
+def test_what_a_block_has_not_touched_is_not_checked_again() -> None:
+    checked: list[bytes] = []
+    rules = Rules()
+    touched: dict[bytes, int] = {}
+
+    def check(transaction: bytes) -> None:
+        checked.append(transaction)
+        rules(transaction)
+
+    pool = Mempool(check, origin, lambda transaction: None if transaction == b"any" else touched.get(transaction, 0))
+    rules.early = {b"early"}
+    for transaction in (b"a", b"b", b"any", b"early"):
+        pool.add(transaction)
+    checked.clear()
+    touched[b"b"] = 1
+    pool.settle(())
+    assert checked == [b"b", b"any", b"early"]
+    assert pool.candidates() == (b"a", b"b", b"any", b"early")
+    assert (pool.size_bytes, pool.has_ready) == (10, True)
+    rules.impossible, touched[b"b"] = {b"a", b"b"}, 2
+    rules.early = {b"any"}
+    checked.clear()
+    pool.settle((b"a",))
+    assert checked == [b"b", b"any", b"early"]
+    assert pool.candidates() == (b"early", b"any")
+    checked.clear()
+    pool.settle(())
+    assert checked == [b"any"], "what was early has become ready and rests on the same"
+
+
 # One sender
 
 

@@ -1,5 +1,6 @@
 """Who may leave what in a node's pool: the ledger's verdict and the sender's standing together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from pdfedchain.consensus.replica import Replica
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import InvalidTransaction
 from pdfedchain.ids import Hash
+from pdfedchain.state import Ledger, LedgerView
+from pdfedchain.state.draft import Draft
+from pdfedchain.types.checkpoint import Account
 from pdfedchain.types.transaction import Register, Role, SignedTransaction, Transaction, Transfer
 from tests.node.memory_testnet import KEYS, memory_testnet
 
@@ -76,3 +80,43 @@ async def test_a_flood_of_one_nonce_costs_one_signature_check_and_no_room(
         for _ in range(3):
             node.mempool.settle(())
         assert (len(node.mempool), checked) == (2, 2)
+
+
+async def test_after_a_block_only_transfers_of_accounts_it_has_touched_are_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with memory_testnet(tmp_path, running=(0,)) as testnet:
+        (node,) = testnet.nodes
+        waiting = [payment(node, key, nonce=0) for key in KEYS[:3]]
+        accounts: dict[bytes, int] = {}
+        monkeypatch.setattr(
+            LedgerView, "account", lambda view, address: Account(10 + accounts.get(bytes(address), 0), 0)
+        )
+        monkeypatch.setattr(Draft, "account", LedgerView.account)
+        for transaction in waiting:
+            assert node.mempool.add(transaction)
+        checked: list[bytes] = []
+        monkeypatch.setattr(Ledger, "check", lambda ledger, state, context, data: checked.append(data))
+        node.mempool.settle(())
+        assert checked == []
+        accounts[bytes(KEYS[1].address)] = -3
+        node.mempool.settle(())
+        assert checked == [waiting[1]]
+        assert node.mempool.candidates() == tuple(waiting)
+
+
+async def test_a_change_of_the_rules_has_every_transfer_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with memory_testnet(tmp_path, running=(0,)) as testnet:
+        (node,) = testnet.nodes
+        monkeypatch.setattr(LedgerView, "account", lambda view, address: Account(10, 0))
+        monkeypatch.setattr(Draft, "account", LedgerView.account)
+        waiting = [payment(node, key, nonce=0) for key in KEYS[:3]]
+        for transaction in waiting:
+            assert node.mempool.add(transaction)
+        parameters = node.head.view.parameters
+        dearer = replace(parameters, economy=replace(parameters.economy, fee=100))
+        monkeypatch.setattr(LedgerView, "parameters", dearer)
+        node.mempool.settle(())
+        assert len(node.mempool) == 0
