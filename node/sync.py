@@ -41,8 +41,8 @@ _GRACE_S: Final = 0.5
 _FRAME_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 2.0
 
-#: What is held in memory at once, and applied without a pause: a second or two of work.
-BATCH_BLOCKS_MAX: Final = 64
+#: What is held in memory at once, and applied without a pause: a tenth of a second to a second or two of work.
+BATCH_BLOCKS_MAX: Final = 32
 BATCH_SIZE_BYTES_MAX: Final = 16_777_216
 _BATCH_TIMEOUT_S: Final = 30.0
 
