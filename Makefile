@@ -25,10 +25,10 @@ test: setup lint ## unit, property, simulation and import tests
 e2e: setup ## tests with real node processes
 	$(BIN)/pytest -m e2e
 
-interop: setup ## a node's host against js-libp2p and Helia (needs npm)
+interop: setup ## a node's host, and a checkpoint of make demo, against js-libp2p and Helia (needs npm)
 	cd tests/interop && npm install --silent --no-audit --no-fund
 	cd tests/interop/node_modules/node && { test -x bin/node || npm run --silent preinstall; }
-	PYTHONPATH=. $(BIN)/python tests/interop/check.py tests/interop/node_modules
+	PYTHONPATH=. $(BIN)/python tests/interop/check.py tests/interop/node_modules $(wildcard testnet/node0)
 
 chaos: setup ## seven nodes behind lines that are cut, slow and lossy (about four minutes)
 	PYTHONPATH=. $(BIN)/python tests/chaos/run.py

@@ -1,7 +1,8 @@
 """A node's host against js-libp2p and Helia, in processes of their own: ``make interop``.
 
 Connect, identify and ping; gossip, signed, both ways; a checkpoint folder by identifier out of our store into Helia,
-and one that Helia has made into our store. Says what it finds, and ends with status 1 where anything differs.
+and one that Helia has made into our store; a checkpoint of a chain, where a home that holds one is named. Says what
+it finds, and ends with status 1 where anything differs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any, Final
 
 import trio
 
+from node.home import Home
 from node.host.libp2p_host import Libp2pHost, open_host, quiet_libp2p_logging
+from node.reader import open_reader
 from node.weights.bitswap import PROTOCOL, Bitswap
 from node.weights.fetch import fetch
 from node.weights.serve import WeightsServer
@@ -142,6 +145,23 @@ async def check_weights(host: Libp2pHost, helia: Helia, directory: Path) -> bool
     return passed & report("we fetch a folder from Helia", same, f"{result.fetched_blocks} blocks")
 
 
+async def check_home(host: Libp2pHost, helia: Helia, home: Home, directory: Path) -> bool:
+    """A checkpoint that nodes have trained, out of the store of one of them."""
+    store = WeightsStore(home.weights_dir)
+    with open_reader(home, check_state=False) as reader:
+        held = [each.weights for each in reader.checkpoints() if store.complete(each.weights)]
+    if not held:
+        return report(f"a checkpoint in {home.path}", False, "none is there")
+    Bitswap(store).attach(host)
+    store.export(held[-1], directory / "checkpoint")
+    cid = cid_text(held[-1])
+    await helia.ask("fetch", cid=cid, out=str(directory / "of Helia"))
+    same = read(directory / "of Helia") == read(directory / "checkpoint")
+    passed = report("Helia fetches a checkpoint of a chain from its node's store", same, cid)
+    again = await helia.ask("add", folder=str(directory / "checkpoint"))
+    return passed & report("Helia gives the checkpoint the same identifier", again["cid"] == cid)
+
+
 async def main() -> int:
     quiet_libp2p_logging()
     helia = Helia(Path(sys.argv[1]))
@@ -152,6 +172,8 @@ async def main() -> int:
                 passed = await check_connection(host, helia)
                 passed &= await check_gossip(host, helia)
                 passed &= await check_weights(host, helia, Path(name))
+                if len(sys.argv) > 2:
+                    passed &= await check_home(host, helia, Home(Path(sys.argv[2])), Path(name))
     finally:
         helia.close()
     return 0 if passed else 1
