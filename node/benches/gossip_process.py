@@ -34,8 +34,12 @@ _TOPIC: Final = "/pdfed/bench/tx"
 _FLOOD_PROTOCOL: Final = "/pdfed/bench-flood/1"
 _POLL_S: Final = 0.002
 
-#: Sender, number, and when it was sent: the monotonic clock is the same for all processes of a machine.
-_HEAD: Final = struct.Struct("!HIQ")
+#: Load, sender, number, and when it was sent: the monotonic clock is the same for all processes of a machine.
+_HEAD: Final = struct.Struct("!HHIQ")
+
+#: After a load that was too much, what is on the way arrives before the next one begins.
+_QUIET_S: Final = 0.5
+_QUIET_TIMEOUT_S: Final = 20.0
 _SIGNATURE_SIZE_BYTES: Final = 64
 _FLOOD_QUEUE_MAX: Final = 100_000
 
@@ -47,22 +51,24 @@ class Member(ABC):
         self.host = host
         self._index = index
         self._number = 0
+        self.load = 0
         self.received: dict[bytes, bytes] = {}
         self.latencies_s: list[float] = []
 
     def take(self, message: bytes) -> bool:
         """A message has come; whether it is new."""
         head = message[: _HEAD.size]
-        if head in self.received:
+        load, _, _, sent_ns = _HEAD.unpack(head)
+        if load != self.load or head in self.received:
             return False
         self.received[head] = message
-        self.latencies_s.append((time.monotonic_ns() - _HEAD.unpack(head)[2]) / 1e9)
+        self.latencies_s.append((time.monotonic_ns() - sent_ns) / 1e9)
         return True
 
     async def send(self) -> None:
         """Send the next message."""
         self._number += 1
-        head = _HEAD.pack(self._index, self._number, time.monotonic_ns())
+        head = _HEAD.pack(self.load, self._index, self._number, time.monotonic_ns())
         message = head + bytes(MESSAGE_SIZE_BYTES - len(head))
         self.received[head] = message
         await self.publish(message)
@@ -140,9 +146,9 @@ class FloodMember(Member):
         while True:
             frame = await stream.receive_frame(MESSAGE_SIZE_BYTES + _SIGNATURE_SIZE_BYTES)
             message = frame[_SIGNATURE_SIZE_BYTES:]
-            if message[: _HEAD.size] in self.received:
+            if message[: _HEAD.size] in self.received or _HEAD.unpack_from(message)[0] != self.load:
                 continue
-            author = _HEAD.unpack_from(message)[0]
+            author = _HEAD.unpack_from(message)[1]
             key = self._keys.get(author) or self._keys.setdefault(author, _flood_key(author).public_key())
             key.verify(frame[:_SIGNATURE_SIZE_BYTES], message)
             self.take(message)
@@ -155,6 +161,7 @@ def _flood_key(index: int) -> Ed25519PrivateKey:
 
 async def _run_load(member: Member, command: dict[str, Any]) -> dict[str, Any]:
     """Send so many messages at a rate, and wait until ``expected`` have come from all, or the time is over."""
+    member.load = command["load"]
     member.received.clear()
     member.latencies_s.clear()
     pulled, dropped = member.pulled, member.host.counters["gossip_dropped"]
@@ -167,15 +174,21 @@ async def _run_load(member: Member, command: dict[str, Any]) -> dict[str, Any]:
         while len(member.received) < command["expected"]:
             await trio.sleep(_POLL_S)
     cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - started
+    received, latencies_s = len(member.received), tuple(member.latencies_s)
     # Others may still ask for what only this one has.
     await trio.sleep(command.get("linger_s", 0.0))
+    with trio.move_on_after(_QUIET_TIMEOUT_S):
+        before = -1
+        while before != len(member.received):
+            before = len(member.received)
+            await trio.sleep(_QUIET_S)
     return {
-        "received": len(member.received),
+        "received": received,
         "sent_s": sent_s,
         "wall_s": wall_s,
         "cpu_s": cpu_s,
-        "p50_s": percentile(member.latencies_s, 50),
-        "p99_s": percentile(member.latencies_s, 99),
+        "p50_s": percentile(latencies_s, 50),
+        "p99_s": percentile(latencies_s, 99),
         "pulled": member.pulled - pulled,
         "dropped": member.host.counters["gossip_dropped"] - dropped,
     }
