@@ -152,7 +152,9 @@ class HostLimits:
 
     Attributes:
         connections_inbound_max: live connections others may have to us, those in their handshake included.
-        connections_per_address_max: of these, from one IP address; a household or a data centre may share one.
+        connections_reserved: of these, for peers whose address this host knows (`Host.learn`); at most a quarter.
+        connections_per_address_max: of all, from one IP address; a household or a data centre may share one. An IPv6
+            address counts by its first 64 bits.
         handshake_timeout_s: an inbound connection without an identity after so long is closed.
         streams_inbound_per_peer_max: streams one peer may have open with us; go-libp2p allows 256 by default.
         streams_per_peer_per_s, streams_per_peer_burst: streams one peer may open in the long run, and at once; beyond
@@ -165,6 +167,7 @@ class HostLimits:
     """
 
     connections_inbound_max: int = 256
+    connections_reserved: int = 64
     connections_per_address_max: int = 64
     handshake_timeout_s: float = 10.0
     streams_inbound_per_peer_max: int = 256
@@ -175,6 +178,11 @@ class HostLimits:
     gossip_queue_size_bytes_max: int = 8_388_608
     dial_timeout_s: float = 10.0
     open_stream_timeout_s: float = 10.0
+
+    @property
+    def connections_unknown_max(self) -> int:
+        """Live connections from peers whose address this host does not know."""
+        return self.connections_inbound_max - min(self.connections_reserved, self.connections_inbound_max // 4)
 
 
 class Stream(Protocol):

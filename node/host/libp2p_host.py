@@ -115,6 +115,7 @@ class Libp2pHost:
     def learn(self, address: str) -> None:
         maddr, identity = self._parse_peer(address)
         self._addresses[str(identity)] = maddr
+        self.swarm.known.add(str(identity))
 
     async def connect(self, address: str) -> str:
         maddr, identity = self._parse_peer(address)

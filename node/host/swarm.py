@@ -7,7 +7,8 @@ Traps of libp2p 0.8.1 that this mends:
 * Plaintext is accepted by default. `new_swarm` takes noise and yamux only.
 * An inbound connection keeps its place for the lifetime of the node, so the 251st is refused. Here the place is
   free again when the connection ends, and the number is a bound on live connections. One address has a smaller bound,
-  and a stranger who does not get through the handshake loses its place.
+  a stranger who does not get through the handshake loses its place, and some places are kept for peers whose address
+  this node knows.
 * A failed dial blocks the peer for 60 s, and every connect takes at least 250 ms. `dial` goes straight to the
   address, once; who retries, and when, is decided by the peer manager alone.
 * Listening sets SO_REUSEPORT, so a second node takes the same port without an error and gets half the
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,6 +47,7 @@ from multiaddr import Multiaddr
 from node.host.bulk import BulkConnections
 from node.host.interface import FaultListener, HostLimits
 from node.host.mends import GuardedManager, guarded
+from node.host.standing import Standing, network_of
 from node.host.strangers import Allowance
 from node.host.yamux import QueuedYamux, YamuxOnly
 
@@ -165,7 +166,11 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
     def __init__(self, *args: Any, limits: HostLimits, counters: Counter[str], **options: Any) -> None:
         self._counters = counters
         self._limits = limits
-        self._banned_until: dict[str, float] = {}
+        self._standing = Standing()
+        #: Where the peers with an inbound connection are.
+        self._networks: dict[str, str] = {}
+        #: Peers whose address we know, for whom places are kept.
+        self.known: set[str] = set()
         self._streams_inbound: Counter[str] = Counter()
         self._inbound_by_address: Counter[str] = Counter()
         self._opened = _StreamRates(limits)
@@ -212,7 +217,11 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         """Upgrade, then stay as long as the connection lives, not as long as the node does."""
         raw = RawConnection(read_write_closer, False)
         remote = read_write_closer.get_remote_address()
-        address = remote[0] if remote else ""
+        address = network_of(remote[0]) if remote else ""
+        if self._standing.bans_network(address):
+            self._counters["inbound_address_banned"] += 1
+            await raw.close()
+            return
         if self._inbound_by_address[address] >= self._limits.connections_per_address_max:
             self._counters["inbound_address_full"] += 1
             await raw.close()
@@ -221,7 +230,13 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         try:
             muxed = await self._upgrade_in_time(raw, maddr)
             if muxed is not None:
-                await muxed.event_closed.wait()
+                peer_id = str(muxed.peer_id)
+                self._networks[peer_id] = address
+                try:
+                    await muxed.event_closed.wait()
+                finally:
+                    if not self.get_connections(muxed.peer_id):
+                        self._networks.pop(peer_id, None)
         finally:
             self._inbound_by_address[address] -= 1
             if not self._inbound_by_address[address]:
@@ -241,16 +256,36 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         return None
 
     async def add_conn(self, muxed_conn: QueuedYamux, direction: str = "unknown") -> Any:
-        """Register a connection unless its peer is banned."""
-        peer_id = str(muxed_conn.peer_id)
-        if time.monotonic() < self._banned_until.get(peer_id, 0.0):
-            self._counters["connections_banned"] += 1
+        """Register a connection unless its peer is banned, or all places for unknown peers are taken."""
+        refusal = self._refusal(muxed_conn)
+        if refusal is not None:
             with trio.CancelScope(shield=True):
                 await muxed_conn.secured_conn.close()
-            raise SwarmException(f"{peer_id} is banned")
+            raise SwarmException(refusal)
         if muxed_conn.is_bulk:
             return await self.bulk.add(muxed_conn, direction)
         return await super().add_conn(muxed_conn, direction)
+
+    def _refusal(self, muxed_conn: QueuedYamux) -> str | None:
+        """Why a connection is not taken."""
+        peer_id = str(muxed_conn.peer_id)
+        if self._standing.bans_peer(peer_id):
+            self._counters["connections_banned"] += 1
+            return f"{peer_id} is banned"
+        if muxed_conn.is_initiator or muxed_conn.is_bulk or peer_id in self.known:
+            return None
+        if self._unknown_inbound() < self._limits.connections_unknown_max:
+            return None
+        self._counters["inbound_unknown_full"] += 1
+        return f"all places for unknown peers are taken, {peer_id} is one"
+
+    def _unknown_inbound(self) -> int:
+        return sum(
+            not connection.muxed_conn.is_initiator
+            for peer_id, connections in self.connections.items()
+            if str(peer_id) not in self.known
+            for connection in connections
+        )
 
     def remove_conn(self, swarm_conn: Any) -> None:
         """Forget a connection that has ended."""
@@ -297,9 +332,7 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
 
     def ban(self, peer_id: str, duration_s: float) -> None:
         """Refuse connections with a peer for a while."""
-        now = time.monotonic()
-        self._banned_until = {peer: until for peer, until in self._banned_until.items() if until > now}
-        self._banned_until[peer_id] = now + duration_s
+        self._standing.ban(peer_id, self._networks.get(peer_id, ""), duration_s)
 
 
 def new_swarm(seed: bytes, limits: HostLimits, counters: Counter[str]) -> tuple[MendedSwarm, ExclusiveTcp]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -12,6 +12,7 @@ from libp2p.host.exceptions import StreamFailure
 
 from node.host.interface import HostError, HostLimits, Stream
 from node.host.libp2p_host import Libp2pHost, open_host
+from node.host.standing import PEERS_PER_NETWORK_MAX
 from tests.node.host.hosts import echo, until
 from tests.node.host.test_mends import TOPIC, Victim, meet, message, send_rpc
 
@@ -87,6 +88,40 @@ async def test_a_stranger_that_does_not_shake_hands_loses_its_place(first_bytes:
         await until(lambda: not victim.swarm._inbound_by_address)
         await honest.connect(victim.addresses[0])
         await honest_exchange(honest, victim.peer_id)
+
+
+async def test_places_are_kept_for_peers_whose_address_is_known() -> None:
+    limits = HostLimits(connections_inbound_max=4, connections_reserved=1, dial_timeout_s=5.0)
+    async with AsyncExitStack() as stack:
+        victim = await stack.enter_async_context(open_host(b"v" * 32, limits=limits))
+        victim.set_stream_handler(PROTOCOL, echo)
+        known, *unknown = [await stack.enter_async_context(open_host(bytes([number]) * 32)) for number in range(5)]
+        for number, host in enumerate(unknown[:3]):
+            await host.connect(victim.addresses[0])
+            await until(lambda number=number: len(victim.connected_peers()) == number + 1, 30)  # type: ignore[misc]
+        with suppress(HostError):
+            await unknown[3].connect(victim.addresses[0])
+        await until(lambda: victim.counters["inbound_unknown_full"] == 1, 30)
+        victim.learn(known.addresses[0])
+        await known.connect(victim.addresses[0])
+        await honest_exchange(known, victim.peer_id)
+
+
+async def test_an_address_from_which_many_banned_peers_came_is_refused() -> None:
+    async with open_host(b"v" * 32) as victim, open_host(b"h" * 32) as honest:
+        victim.set_stream_handler(PROTOCOL, echo)
+        await honest.connect(victim.addresses[0])
+        for number in range(PEERS_PER_NETWORK_MAX):
+            async with open_host(bytes([number]) * 32) as attacker:
+                await attacker.connect(victim.addresses[0])
+                await until(lambda attacker=attacker: attacker.peer_id in victim.swarm._networks, 30)  # type: ignore[misc]
+                await victim.ban(attacker.peer_id, 1_000.0)
+        connection = await dial_from("127.0.0.1", port_of(victim))
+        with trio.fail_after(30):
+            await ended(connection)
+        connection.close()
+        assert victim.counters["inbound_address_banned"] == 1
+        await honest_exchange(honest, victim.peer_id)  # who is connected stays
 
 
 async def test_streams_that_never_say_what_they_are_for_are_bounded() -> None:
