@@ -26,7 +26,7 @@ from zeroconf import InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceListen
 
 from node.host.interface import HostError
 
-__all__ = ["addresses_in", "announced", "neighbours"]
+__all__ = ["SERVICE", "addresses_in", "announced", "neighbours"]
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class _Listener(ServiceListener):
 
 @asynccontextmanager
 async def neighbours(
-    addresses: Sequence[str], found: Callable[[str], None], *, interfaces: Sequence[str] | None = None
+    addresses: Sequence[str], found: Callable[[str], object], *, interfaces: Sequence[str] | None = None
 ) -> AsyncIterator[None]:
     """Announce addresses and hear of others inside the block.
 

@@ -8,6 +8,8 @@ tmpfs of older kernels), the block is written the usual way.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import mmap
 import os
 import threading
@@ -25,12 +27,29 @@ _BUFFER_SIZE_BYTES: Final = 1_048_576
 _of_thread = threading.local()
 
 
-def write_direct(descriptor: int, data: bytes) -> None:
+def write_direct(descriptor: int, data: bytes) -> bool:
     """Write ``data``, at most a mebibyte, into an empty file that was opened with `DIRECT`.
+
+    Returns:
+        False if the disk does not write that way after all; the file is empty then, and is written the usual way.
 
     Raises:
         OSError: the disk is full, or refuses.
     """
+    try:
+        _write_padded(descriptor, data)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~DIRECT)
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return False
+    os.ftruncate(descriptor, len(data))
+    return True
+
+
+def _write_padded(descriptor: int, data: bytes) -> None:
     buffer = _buffer()
     buffer[: len(data)] = data
     padded = -(-len(data) // _ALIGNMENT_SIZE_BYTES) * _ALIGNMENT_SIZE_BYTES
@@ -38,10 +57,11 @@ def write_direct(descriptor: int, data: bytes) -> None:
     with memoryview(buffer) as view:
         while at < padded:
             written = os.write(descriptor, view[at:padded])
+            if written < _ALIGNMENT_SIZE_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             # Little room on the disk may end a write early, perhaps in the middle of a sector.
             at += written - written % _ALIGNMENT_SIZE_BYTES
             os.lseek(descriptor, at, os.SEEK_SET)
-    os.ftruncate(descriptor, len(data))
 
 
 def _buffer() -> mmap.mmap:

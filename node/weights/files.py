@@ -86,9 +86,7 @@ class Scratch:
             try:
                 with open(temporary, "xb", buffering=0, opener=_open_direct if direct else None) as file:
                     fcntl.flock(file, fcntl.LOCK_EX)
-                    if fcntl.fcntl(file, fcntl.F_GETFL) & DIRECT:
-                        write_direct(file.fileno(), data)
-                    else:
+                    if not (fcntl.fcntl(file, fcntl.F_GETFL) & DIRECT and write_direct(file.fileno(), data)):
                         _write_all(file.fileno(), data)
                     if sync:
                         os.fsync(file.fileno())

@@ -14,11 +14,15 @@ from libp2p.host.exceptions import StreamFailure
 from libp2p.kad_dht.common import PROTOCOL_ID
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.utils import encode_varint_prefixed
+from zeroconf import ServiceInfo, Zeroconf
 
+from node.channel import Hello
 from node.host import neighbours as neighbours_module
 from node.host import providers as providers_module
 from node.host.libp2p_host import Libp2pHost, open_host
-from node.host.neighbours import addresses_in, announced, neighbours
+from node.host.neighbours import SERVICE, addresses_in, announced, neighbours
+from node.peers import Peers
+from pdfedchain.ids import Address, Hash
 from tests.node.host.hosts import until
 
 CID = b"\x01\x70\x12\x20" + bytes(range(32))
@@ -120,6 +124,43 @@ async def test_two_hosts_on_one_network_hear_of_each_other() -> None:
             await until(lambda: set(two.addresses) <= heard["one"] and set(one.addresses) <= heard["two"], 60.0)
         assert not heard["one"] & set(one.addresses)
         assert await one.connect(two.addresses[0]) == two.peer_id
+
+
+async def test_garbage_on_the_network_is_heard_as_nothing() -> None:
+    heard: set[str] = set()
+    zeroconf = await trio.to_thread.run_sync(lambda: Zeroconf(interfaces=LOOPBACK))
+    try:
+        async with (
+            open_host(b"a" * 32) as one,
+            open_host(b"b" * 32) as two,
+            neighbours(one.addresses, heard.add, interfaces=LOOPBACK),
+        ):
+            for number, text in enumerate((b"", b"\xff" * 30, b"\x20dnsaddr=/ip4/1.2.3.4", b"\x08dnsaddr=")):
+                name = f"{'garbage' * 3}{number}"
+                info = ServiceInfo(SERVICE, f"{name}.{SERVICE}", port=0, properties=text, server=f"{name}.local.")
+                await trio.to_thread.run_sync(zeroconf.register_service, info)
+            async with neighbours(two.addresses, lambda address: None, interfaces=LOOPBACK):
+                await until(lambda: set(two.addresses) <= heard, 60.0)
+            assert heard == set(two.addresses)
+    finally:
+        await trio.to_thread.run_sync(zeroconf.close)
+
+
+async def test_what_is_heard_is_dialled_and_shakes_hands() -> None:
+    async with open_host(b"a" * 32) as one, open_host(b"b" * 32) as two, trio.open_nursery() as nursery:
+        hello = Hello(1, "test", Hash(bytes(32)), Address(bytes(32)), 0, bytes(8))
+        managers = [Peers(host, lambda: hello, (), receive=lambda peer_id, frame: None) for host in (one, two)]
+        for manager in managers:
+            nursery.start_soon(manager.run)
+        async with (
+            neighbours(one.addresses, managers[0].add, interfaces=LOOPBACK),
+            neighbours(two.addresses, managers[1].add, interfaces=LOOPBACK),
+        ):
+            with trio.fail_after(60):
+                for manager in managers:
+                    await manager.wait_connected(1)
+        assert managers[0].peer_ids() == (two.peer_id,)
+        nursery.cancel_scope.cancel()
 
 
 @given(st.binary(max_size=2_000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -36,6 +37,21 @@ def test_where_the_disk_refuses_it_the_block_is_written_all_the_same(
         return usual(path, flags, mode)
 
     monkeypatch.setattr(os, "open", refuse)
+    Scratch(tmp_path / "tmp").write(b"block", tmp_path / "block", sync=False, direct=True)
+    assert (tmp_path / "block").read_bytes() == b"block"
+
+
+def test_where_the_disk_refuses_it_only_when_it_is_written_to_the_block_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = os.write
+
+    def refuse(descriptor: int, data: memoryview) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & DIRECT:
+            raise OSError(errno.EINVAL, "no direct writing here")
+        return usual(descriptor, data)
+
+    monkeypatch.setattr(os, "write", refuse)
     Scratch(tmp_path / "tmp").write(b"block", tmp_path / "block", sync=False, direct=True)
     assert (tmp_path / "block").read_bytes() == b"block"
 
