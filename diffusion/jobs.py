@@ -45,7 +45,7 @@ from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.report import score_checkpoint
 from diffusion.score.scorer import read_scorer, write_scorer
 from diffusion.score.shipping import train_scorer_to_folder
-from diffusion.score.spec import default_scoring
+from diffusion.score.spec import default_scoring, tolerance_of
 from diffusion.train import load_model, new_weights, train
 from pdfedchain.crypto import tagged_hash
 from pdfedchain.errors import UsageError
@@ -150,7 +150,7 @@ def prepare(request: Prepare, report: Report = silent, *, plan: LearningPlan | N
     model = model_spec(image_size=image_size, channels=channels, classes=int(data.labels.max()) + 1)
     seed = tagged_hash("pdfed/scorer-seed/v1", request.split_seed)
     scorer = train_scorer(parts.reference.train, seed=seed, plan=plan, report=report)
-    scoring = default_scoring(scorer.extractor_name, image_size=image_size)
+    scoring = default_scoring(scorer.extractor_name, image_size=image_size, profile=request.profile)
     calibration = calibrate(scorer, scoring, parts, seed=seed, report=report)
     write_folder(output / "reference", lambda folder: write_reference(folder, parts.reference))
     known = known_scores(model, scoring, parts.reference, scorer.to(scoring.profile), report=report)
@@ -164,7 +164,11 @@ def prepare(request: Prepare, report: Report = silent, *, plan: LearningPlan | N
         write_folder(output / f"private/{index}", partial(write_shard, shard=shard))
     return Prepared(
         model=model,
-        scoring=dataclasses.replace(scoring, novelty_weight=calibration.novelty_weight),
+        scoring=dataclasses.replace(
+            scoring,
+            novelty_weight=calibration.novelty_weight,
+            tolerance=tolerance_of(request.profile, calibration.ceilings.fid_micro_max),
+        ),
         ceilings=calibration.ceilings,
         shard_sizes=tuple(len(shard) for shard in parts.shards),
     )

@@ -46,7 +46,7 @@ from pdfedchain.types.ledger import (
     LedgerParameters,
     TaskPool,
 )
-from pdfedchain.types.score import MICRO
+from pdfedchain.types.score import MICRO, ArithmeticProfile
 from pdfedchain.types.task import Ceilings, TaskSpec
 from pdfedchain.types.transaction import Register, Role
 
@@ -118,6 +118,7 @@ class GenesisPlan:
         out: directory for genesis.json; made if need be.
         split_seed: fixes the split into reference set and shards.
         device: torch device of the preparation.
+        arithmetic: of the task's scores; float32 is for models too large for float64.
     """
 
     chain_id: str
@@ -132,6 +133,7 @@ class GenesisPlan:
     scoring_at_once_max: int = 2
     device: str = "cpu"
     money: MoneyPlan = LOCAL_MONEY
+    arithmetic: ArithmeticProfile = ArithmeticProfile.F64
 
 
 def small_set_warning(authorities: int) -> str | None:
@@ -160,7 +162,9 @@ async def create_genesis(
     shutil.rmtree(scratch, ignore_errors=True)
     holders = [(card, home) for card, home in members if _participant_roles(card)]
     try:
-        request = Prepare(plan.dataset, len(holders), plan.split_seed, str(scratch.absolute()), plan.device)
+        request = Prepare(
+            plan.dataset, len(holders), plan.split_seed, str(scratch.absolute()), plan.device, plan.arithmetic
+        )
         prepared = await worker.run(request, on_progress)
         assert isinstance(prepared, Prepared), "a preparation answers with what it prepared"
         store_root = plan.homes[0].weights_dir if plan.homes else plan.out / "weights"

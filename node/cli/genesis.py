@@ -26,6 +26,7 @@ from pdfedchain.ids import Hash
 from pdfedchain.limits import NAME_LENGTH_MAX
 from pdfedchain.types.genesis import ChainParameters
 from pdfedchain.types.ledger import Deadline, LedgerParameters
+from pdfedchain.types.score import ArithmeticProfile
 
 __all__ = ["add_arguments", "make_genesis", "run"]
 
@@ -48,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where genesis.json goes")
     parser.add_argument("--seed", metavar="HEX", help="64 hexadecimal digits that fix the split; random if not given")
     parser.add_argument("--device", default="cpu", help="torch device of the preparation; default cpu")
+    parser.add_argument(
+        "--arithmetic",
+        choices=[profile.value for profile in ArithmeticProfile],
+        default=ArithmeticProfile.F64.value,
+        help="of scores: float64, in which machines agree to the last count, or float32 for models too large for that, "
+        "with tolerances; default %(default)s",
+    )
     parser.add_argument("--open-registration", action="store_true", help="anybody may register as a participant")
     add_money_arguments(parser)
     for name in _DEADLINES:
@@ -84,6 +92,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         chain=_chain_parameters(arguments),
         device=arguments.device,
         money=money_plan(arguments),
+        arithmetic=ArithmeticProfile(arguments.arithmetic),
     )
     file = make_genesis(plan, output)
     reference = plan.homes[0].weights_dir if plan.homes else plan.out / "weights"

@@ -74,6 +74,7 @@ class Prepare:
     split_seed: Hash
     output: Path
     device: Device
+    profile: ArithmeticProfile = ArithmeticProfile.F64
 
 
 @canonical("pdfed/job/prepared/v1")

@@ -41,7 +41,10 @@ class ArithmeticProfile(enum.StrEnum):
 @canonical("pdfed/tolerance/v1")
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """Largest absolute difference per component at which two reports still agree, in on-chain units."""
+    """Largest absolute difference per component at which two reports still agree, in on-chain units.
+
+    Means get what differing counts can move them besides (`ScoreReport.agrees_with`).
+    """
 
     checked: UInt
     confirmed: UInt
@@ -156,12 +159,19 @@ class ScoreReport:
         return self.confirmed * MICRO // self.n
 
     def agrees_with(self, other: ScoreReport, tolerance: Tolerance) -> bool:
-        """Whether every component lies within ``tolerance`` of the other's."""
+        """Whether every component lies within ``tolerance`` of the other's.
+
+        Where counts may differ by some pairs, a mean may differ by what so many pairs can move it at that count: one
+        similarity in [0, 1] more, less or exchanged moves a mean over k pairs by 1 / k at most. Where counts must be
+        equal nothing is added.
+        """
+        tipped_a = tolerance.checked * MICRO // max(self.checked, other.checked, 1)
+        tipped_c = tolerance.confirmed * MICRO // max(self.confirmed, other.confirmed, 1)
         return (
             self.n == other.n
             and abs(self.checked - other.checked) <= tolerance.checked
             and abs(self.confirmed - other.confirmed) <= tolerance.confirmed
-            and abs(self.v_a_micro - other.v_a_micro) <= tolerance.v_a_micro
-            and abs(self.v_c_micro - other.v_c_micro) <= tolerance.v_c_micro
+            and abs(self.v_a_micro - other.v_a_micro) <= tolerance.v_a_micro + tipped_a
+            and abs(self.v_c_micro - other.v_c_micro) <= tolerance.v_c_micro + tipped_c
             and abs(self.fid_micro - other.fid_micro) <= tolerance.fid_micro
         )

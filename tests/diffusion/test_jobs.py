@@ -18,6 +18,8 @@ from diffusion.data import Split
 from diffusion.data.images import LabelledImages, read_shard, write_shard
 from diffusion.errors import CheckpointRefused, DatasetError
 from diffusion.progress import silent
+from diffusion.score.learn import LearningPlan
+from diffusion.score.spec import tolerance_of
 from pdfedchain.errors import PdfedError, UsageError
 from pdfedchain.ids import Hash
 from pdfedchain.types.jobs import Calibrate, Calibrated, Evaluate, Prepare, Sample, Score, SelfTest, SelfTested
@@ -248,6 +250,22 @@ def test_a_machine_that_scores_otherwise_does_not_score(
 
 def test_the_self_test_passes_here_in_both_profiles() -> None:
     assert jobs.run(SelfTest("cpu"), silent) == SelfTested((), ())
+
+
+def test_a_task_in_float32_has_tolerances_and_its_known_scores_are_found_again(tmp_path: Path) -> None:
+    plan = LearningPlan(fingerprinter_steps=2, fingerprinter_batch=8, verifier_steps=2, views=1, blends=1)
+    request = Prepare("digits", 1, SEED, str(tmp_path / "task"), "cpu", ArithmeticProfile.F32)
+    prepared = jobs.prepare(request, plan=plan)
+    scoring, ceiling = prepared.scoring, prepared.ceilings.fid_micro_max
+    assert scoring.profile is ArithmeticProfile.F32
+    assert scoring.tolerance == tolerance_of(ArithmeticProfile.F32, ceiling)
+    assert (scoring.tolerance.checked, scoring.tolerance.confirmed) == (1, 1)
+    assert scoring.tolerance.fid_micro == ceiling // 10_000
+    folders = (str(tmp_path / "task/reference"), str(tmp_path / "task/scorer"))
+    answer = jobs.run(Calibrate(prepared.model, scoring, *folders, "cpu"), silent)
+    assert isinstance(answer, Calibrated)
+    for known, found in zip(answer.known, answer.found, strict=True):
+        assert known.agrees_with(found, scoring.tolerance)
 
 
 def calibrate_request(task: TinyTask, **changes: object) -> Calibrate:

@@ -31,9 +31,10 @@ from pdfedchain.types.economy import FREE, UNREWARDED
 from pdfedchain.types.genesis import Genesis
 from pdfedchain.types.governance import AuthorityOnion
 from pdfedchain.types.ledger import LedgerGenesis
+from pdfedchain.types.score import ScoringSpec
 from pdfedchain.types.transaction import Role
 from tests.support.fake_worker import FakeWorker
-from tests.support.ledger import ECONOMY, REWARDS, small_genesis, small_task
+from tests.support.ledger import ECONOMY, REWARDS, SCORING, small_genesis, small_task
 
 KEYS = tuple(SigningKey(bytes([index + 1]) * 32) for index in range(7))
 
@@ -79,6 +80,7 @@ async def memory_testnet(
     keep_blocks: int = 0,
     money: bool = False,
     scoring_ms: int = 60_000,
+    scoring: ScoringSpec = SCORING,
 ) -> AsyncIterator[MemoryTestnet]:
     """Nodes 0 to ``nodes - 1``; the first ``trainers`` train, all evaluate.
 
@@ -89,11 +91,14 @@ async def memory_testnet(
         running: indices of the nodes that are started; all if not given.
         snapshot_interval, keep_blocks: see `SyncConfig`.
         money: whether submissions and ballots cost and earn something.
+        scoring: of the task.
         scoring_ms: how long weights may be fetched, and scored; a busy machine is not to be taken for a lost node.
     """
     cast = Cast(workers or {}, duties or {}, participants or {})
     count = nodes if authorities is None else authorities
-    genesis = _with_onions(_genesis(directory, count, money=money, scoring_ms=scoring_ms), KEYS[:count], onion_length)
+    genesis = _with_onions(
+        _genesis(directory, count, money=money, scoring_ms=scoring_ms, scoring=scoring), KEYS[:count], onion_length
+    )
     genesis = replace(genesis, parameters=replace(genesis.parameters, heartbeat_idle_ms=heartbeat_ms))
     network = MemoryNetwork()
     async with AsyncExitStack() as stack:
@@ -130,7 +135,7 @@ def _with_onions(genesis: Genesis, keys: Sequence[SigningKey], length: int | Non
     return replace(genesis, application_state=encode(replace(ledger, onions=onions)))
 
 
-def _genesis(directory: Path, nodes: int, *, money: bool, scoring_ms: int) -> Genesis:
+def _genesis(directory: Path, nodes: int, *, money: bool, scoring_ms: int, scoring: ScoringSpec) -> Genesis:
     """A genesis whose public parts lie in the first node's weights; the others fetch them."""
     store = WeightsStore(directory / "home0" / "weights")
     cids = []
@@ -139,7 +144,7 @@ def _genesis(directory: Path, nodes: int, *, money: bool, scoring_ms: int) -> Ge
         folder.mkdir(parents=True)
         (folder / "data.bin").write_bytes(name.encode() * 100)
         cids.append(store.add_folder(folder))
-    task = small_task(*cids, rewards=REWARDS if money else UNREWARDED)
+    task = replace(small_task(*cids, rewards=REWARDS if money else UNREWARDED), scoring=scoring)
     authorities = [key.address for key in KEYS[:nodes]]
     return small_genesis(authorities, task, economy=ECONOMY if money else FREE, scoring_ms=scoring_ms)
 

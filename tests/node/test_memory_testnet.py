@@ -1,5 +1,6 @@
 """The whole protocol between nodes in one process: train, hold, score, settle, vote."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ from node.participant import Participant
 from node.reader import ChainReader
 from node.self_test import PASSED_GAUGE
 from pdfedchain.codec import encode
-from pdfedchain.ids import Address
+from pdfedchain.ids import Address, Hash
 from pdfedchain.state.events import BondSettled, CheckpointSubmitted, ScoringStarted, ledger_event
 from pdfedchain.types.ballot import BallotKind
 from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
 from pdfedchain.types.jobs import Score, SelfTested
+from pdfedchain.types.score import ArithmeticProfile, ScoreReport, Tolerance
 from pdfedchain.types.transaction import Transaction, Transfer
 from tests.node.memory_testnet import KEYS, memory_testnet
 from tests.support.fake_worker import FakeWorker, half_the_distance, report_of
-from tests.support.ledger import ALLOCATION, ECONOMY, POOL
+from tests.support.ledger import ALLOCATION, ECONOMY, POOL, SCORING
 
 SETTLED = (CheckpointStatus.ACCEPTED, CheckpointStatus.REJECTED)
 
@@ -110,6 +112,41 @@ async def test_a_node_that_fails_its_self_test_validates_and_does_not_score(tmp_
             assert voters == {key.address for key in KEYS[:3]}
         proposers = {node.parts.store.final_block(h).block.header.proposer for h in range(1, node.head.height + 1)}
         assert KEYS[3].address in proposers
+
+
+def as_another_machine(report: ScoreReport) -> ScoreReport:
+    """What float32 may do: small differences everywhere, and one pair on the other side of both thresholds."""
+    return replace(
+        report,
+        checked=report.checked + 1,
+        confirmed=report.confirmed + 1,
+        v_a_micro=report.v_a_micro + 1_000_000 // (report.checked + 1),
+        v_c_micro=report.v_c_micro - 30,
+        fid_micro=report.fid_micro + 900,
+        images_hash=Hash(bytes(32)),
+    )
+
+
+async def test_in_float32_machines_that_differ_by_a_pair_agree_and_a_liar_is_left_out(tmp_path: Path) -> None:
+    tolerance = Tolerance(checked=1, confirmed=1, v_a_micro=100, v_c_micro=100, fid_micro=1_000)
+    scoring = replace(SCORING, profile=ArithmeticProfile.F32, tolerance=tolerance)
+    workers = {
+        2: FakeWorker(tmp_path / "logs", falsify=as_another_machine),
+        3: FakeWorker(tmp_path / "logs", falsify=half_the_distance),
+    }
+    async with memory_testnet(tmp_path, trainers=1, workers=workers, scoring_ms=8_000, scoring=scoring) as testnet:
+
+        def agreed(node: Node) -> list[Checkpoint]:
+            return [checkpoint for checkpoint in settled(node) if checkpoint.report is not None]
+
+        await testnet.wait(lambda node: len(agreed(node)) >= 1)
+        for checkpoint in agreed(testnet.nodes[3]):
+            assert checkpoint.seed is not None
+            assert checkpoint.report is not None
+            honest = report_of(checkpoint.weights_digest, checkpoint.seed, 100)
+            assert checkpoint.report.agrees_with(honest, tolerance)
+            assert checkpoint.report.agrees_with(as_another_machine(honest), tolerance)
+            assert checkpoint.report.fid_micro in (honest.fid_micro, honest.fid_micro + 900)
 
 
 async def test_two_liars_of_four_get_nothing_settled_but_a_disagreement(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from pdfedchain.state.view import LedgerView
 from pdfedchain.types.economy import Economy, Rewards
 from pdfedchain.types.jobs import Prepare, Prepared, Progress
 from pdfedchain.types.ledger import Deadline
+from pdfedchain.types.score import ArithmeticProfile
 from pdfedchain.types.task import Ceilings
 from tests.support.ledger import MODEL, SCORING
 
@@ -79,11 +80,17 @@ def genesis(directory: Path, made: list[Home], *more: str, status: int = 0) -> N
     assert status == main([*words, *options, *more])
 
 
+def test_the_arithmetic_of_scores_is_chosen(tmp_path: Path, prepared: list[Prepare]) -> None:
+    genesis(tmp_path, homes(tmp_path, "authority+trainer"), "--arithmetic", "f32")
+    assert prepared[0].profile is ArithmeticProfile.F32
+
+
 def test_what_lies_where(tmp_path: Path, prepared: list[Prepare], capsys: pytest.CaptureFixture[str]) -> None:
     made = homes(tmp_path, "authority+trainer", "authority+evaluator", "authority", "trainer", "authority+trainer")
     genesis(tmp_path, made, "--seed", SEED, "--json")
     (request,) = prepared
     assert (request.dataset, request.shards, request.split_seed.hex(), request.device) == ("digits", 4, SEED, "cpu")
+    assert request.profile is ArithmeticProfile.F64
     text = (tmp_path / "out" / "genesis.json").read_text()
     assert {text} == {home.genesis_path.read_text() for home in made}
     shards = [home.path / "private" / "data" / "images.safetensors" for home in made]

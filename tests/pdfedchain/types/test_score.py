@@ -42,6 +42,39 @@ def test_reports_agree_within_the_tolerance_of_each_component(name: str, allowed
         assert base.agrees_with(other, NONE) == (difference == 0)
 
 
+def test_a_mean_may_differ_by_what_as_many_pairs_as_may_tip_can_move_it() -> None:
+    tips = Tolerance(checked=1, confirmed=1, v_a_micro=100, v_c_micro=100, fid_micro=0)
+    base = varied(checked=49, confirmed=20, v_a_micro=300_000, v_c_micro=850_000)
+    for name, count, grown in (("v_a_micro", 50, "checked"), ("v_c_micro", 21, "confirmed")):
+        most = MICRO // count + 100
+        for difference in (-most - 1, -most, most, most + 1):
+            other = varied(base, **{grown: count, name: getattr(base, name) + difference})
+            assert base.agrees_with(other, tips) == other.agrees_with(base, tips) == (abs(difference) <= most)
+    none = varied(base, confirmed=0, v_c_micro=0)
+    assert none.agrees_with(varied(none, confirmed=1, v_c_micro=MICRO), tips)
+
+
+@given(report=values_of(ScoreReport), similarity=st.integers(0, MICRO), confirmed=st.booleans())
+def test_one_more_pair_never_takes_a_report_out_of_its_tolerance(
+    report: ScoreReport, similarity: int, confirmed: bool
+) -> None:
+    """Whatever its similarity: means in millionths, with one pair more, as a machine has where a pair tipped."""
+    tips = Tolerance(checked=1, confirmed=1, v_a_micro=1, v_c_micro=1, fid_micro=0)
+    confirmed &= report.confirmed < min(report.n, report.checked + 1)
+    other = varied(
+        report,
+        checked=report.checked + 1,
+        v_a_micro=_mean_with(report.v_a_micro, report.checked, similarity),
+        confirmed=report.confirmed + confirmed,
+        v_c_micro=_mean_with(report.v_c_micro, report.confirmed, similarity) if confirmed else report.v_c_micro,
+    )
+    assert report.checked == 0 or report.agrees_with(other, tips)
+
+
+def _mean_with(mean: int, count: int, one: int) -> int:
+    return (mean * count + one) // (count + 1)
+
+
 def test_reports_of_different_numbers_of_images_never_agree() -> None:
     lax = Tolerance(10**6, 10**6, 10**6, 10**6, 10**9)
     assert not GOOD.agrees_with(varied(n=99), lax)
