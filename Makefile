@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants crash interop chaos
+.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants crash interop chaos divergence
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ mutants: setup ## do the tests catch bugs that are planted in consensus? (about 
 
 crash: setup ## kill processes at every write and 400 times at random; nothing signed twice, no block lost
 	$(BIN)/python -m tests.crash
+
+divergence: setup ## score 200 checkpoints under every setting of this machine (about an hour of one core; resumable)
+	nice -n 10 $(BIN)/python -m tests.diffusion.divergence ./divergence
 
 bench: setup ## measured figures of this machine
 	$(BIN)/pdfed bench chain

@@ -16,19 +16,22 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import diffusion.sampler
 import diffusion.score.report
 from diffusion.arithmetic import exact_arithmetic
 from diffusion.data.images import read_reference
+from diffusion.score.fingerprint import FingerprintNetwork
 from diffusion.score.report import describe_reference, generate, score_images
-from diffusion.score.scorer import read_scorer
+from diffusion.score.scorer import Scorer, read_scorer
+from diffusion.score.verifier import Verifier, judge_pairs, regions_of
 from pdfedchain.crypto import tagged_hash
 from tests.diffusion.divergence.material import Material, prepare
 from tests.diffusion.divergence.settings import SETTINGS, Setting
 
-__all__ = ["IMAGES", "TRICKS", "main"]
+__all__ = ["IMAGES", "TRICKS", "main", "no_onednn"]
 
 #: Generated images and sampling steps of a score: a twelfth of what a task of digits asks for.
 IMAGES: Final = 32
@@ -38,9 +41,14 @@ _SEED: Final = tagged_hash("test/divergence-seed", b"")
 
 
 @contextlib.contextmanager
-def _no_onednn() -> Iterator[None]:
-    with torch.backends.mkldnn.flags(enabled=False):
+def no_onednn() -> Iterator[None]:
+    """torch's own convolutions. (`torch.backends.mkldnn.flags` would set TF32 as well, and warn of it.)"""
+    enabled = torch._C._get_mkldnn_enabled()
+    torch.backends.mkldnn.set_flags(_enabled=False)
+    try:
         yield
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=enabled)
 
 
 @contextlib.contextmanager
@@ -78,7 +86,7 @@ def _autocast(dtype: torch.dtype) -> Callable[[], contextlib.AbstractContextMana
 
 TRICKS: Final[dict[str, Callable[[], contextlib.AbstractContextManager[Any]]]] = {
     "": exact_arithmetic,
-    "no-onednn": _no_onednn,
+    "no-onednn": no_onednn,
     "channels-last": _channels_last,
     "tf32": _tf32,
     "bfloat16": _autocast(torch.bfloat16),
@@ -109,6 +117,7 @@ def _scoring(material: Material, setting: Setting) -> Callable[[str], dict[str, 
     scorer = read_scorer(material.folder / "task/scorer", profile=setting.profile, device=setting.device)
     reference = read_reference(material.folder / "task/reference")
     described = describe_reference(scorer, scoring, reference, classes=prepared.model.classes)
+    _remember_windows(scorer, described.images, setting.batch_size)
     kept: list[Tensor] = []
     to_bytes = diffusion.sampler.to_bytes
 
@@ -130,6 +139,25 @@ def _scoring(material: Material, setting: Setting) -> Callable[[str], dict[str, 
         return {**plain, "images_hash": plain["images_hash"].hex()}
 
     return score
+
+
+def _remember_windows(scorer: Scorer, reference: NDArray[np.uint8], batch_size: int) -> None:
+    """The verifier's windows of reference images, computed once for all checkpoints rather than for each."""
+    windows = regions_of(scorer.fingerprinter, scorer.verifier, reference, batch_size=batch_size)
+
+    def similarities(
+        fingerprinter: FingerprintNetwork,
+        verifier: Verifier,
+        first: NDArray[np.uint8],
+        _: NDArray[np.uint8],
+        pairs: NDArray[np.int64],
+        **options: Any,
+    ) -> NDArray[np.float64]:
+        if len(pairs) == 0:
+            return np.zeros(0)
+        return judge_pairs(verifier, regions_of(fingerprinter, verifier, first, **options), windows, pairs)
+
+    diffusion.score.report.similarities = similarities
 
 
 if __name__ == "__main__":

@@ -34,9 +34,9 @@ class Setting:
 
 _ISA: Final = {
     "AVX2 kernels of torch": {"ATEN_CPU_CAPABILITY": "avx2"},
-    "default kernels of torch": {"ATEN_CPU_CAPABILITY": "default"},
-    "oneDNN for SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
     "BLAS for old processors": {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "OPENBLAS_CORETYPE": "Nehalem"},
+    "oneDNN for SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "default kernels of torch": {"ATEN_CPU_CAPABILITY": "default"},
 }
 
 
@@ -45,8 +45,8 @@ def _settings(profile: ArithmeticProfile) -> list[Setting]:
     return [
         Setting(name, profile),
         Setting(f"{name}, oneDNN off", profile, trick="no-onednn"),
-        *(Setting(f"{name}, {what}", profile, variables) for what, variables in _ISA.items()),
         Setting(f"{name}, batches of 7", profile, batch_size=7),
+        *(Setting(f"{name}, {what}", profile, variables) for what, variables in _ISA.items()),
         Setting(f"{name}, channels last", profile, trick="channels-last"),
         Setting(f"{name}, 2 threads", profile, threads=2),
         Setting(f"{name}, CUDA", profile, device="cuda"),
