@@ -180,6 +180,13 @@ class Draft(LedgerView):
         """Write the sums over the whole ledger."""
         self._write(TOTALS_KEY, totals)
 
+    # Asked for with every transfer: the answers of `LedgerView`, in fewer calls.
+
+    @property
+    def parameters(self) -> LedgerParameters:
+        parameters: LedgerParameters | None = self._values.get(PARAMETERS_KEY) or self._decoded.get(PARAMETERS_KEY)
+        return super().parameters if parameters is None else parameters
+
     def account(self, address: Address) -> Account:
         key = ACCOUNT_PREFIX + address
         account: Account | None = self._values.get(key)
