@@ -40,6 +40,7 @@ from node.host.gossip_queue import GOSSIP_QUEUES_SIZE_BYTES_MAX
 from node.host.gossip_router import CACHE_SIZE_BYTES_MAX
 from node.host.interface import HostLimits, Stream, StreamClosed
 from node.host.libp2p_host import Libp2pStream
+from node.host.neighbours import addresses_in
 from node.host.yamux import BUFFERED_SIZE_BYTES_MAX, QueuedYamux
 from pdfedchain.errors import DecodeError, InvalidTransaction
 from tests.fuzz.streams import FedStream, StreamTarget, run_virtual
@@ -291,6 +292,13 @@ async def _bitswap_stream(stream: Stream) -> None:
         pass
 
 
+def _neighbour_record(data: bytes) -> None:
+    """A record of multicast DNS, from anybody on the network."""
+    found = addresses_in(data)
+    if len(found) > 8 or any(len(address) > 255 or "/p2p/" not in address for address in found):
+        raise AssertionError(f"{len(found)} addresses are taken from {len(data)} bytes")
+
+
 def wire_targets() -> Iterator[Target]:
     """Targets of `node.host`."""
     cid = bytes.fromhex("01701220") + bytes(32)
@@ -303,7 +311,10 @@ def wire_targets() -> Iterator[Target]:
         )
     )
     prefixed = encode_varint_prefixed(message)
+    address = b"dnsaddr=/ip4/192.0.2.1/tcp/4610/p2p/12D3KooWA3VMPYSEsLtiCeR9teHkTRD9M5sRqC7wMroEqY3XKAwR"
+    record = bytes([len(address)]) + address
     yield Target("parse/bitswap-message", _bitswap, (message, b""))
+    yield Target("parse/neighbour-record", _neighbour_record, (record, record * 9, b"\x00\xff" + record))
     yield Target("handle/bitswap-stream", StreamTarget(_bitswap_stream), (prefixed, prefixed * 2, b"\xff" * 6))
     yield Target("handle/yamux-frames", lambda data: run_virtual(_yamux, data), _yamux_seeds())
     yield Target("handle/gossip-stream", GossipTarget(), _gossip_seeds())
