@@ -1,4 +1,4 @@
-"""What a score costs: ``python -m diffusion.score.bench 1000 10000`` prints one JSON object of figures.
+"""What a score costs: ``python -m diffusion.score.bench 1000 10000 cpu`` prints one JSON object of figures.
 
 A process of its own, so that its peak memory is its own. So many generated images are scored against so many training
 images of 32 pixels, as files, in float32, the training images' features remembered from a first pass. Every generated
@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from diffusion.arithmetic import exact_arithmetic
+from diffusion.checks import usable_device
 from diffusion.config import scheduler_config, unet_config
 from diffusion.data.listing import list_images
 from diffusion.sampler import sample_images
@@ -35,6 +37,7 @@ from diffusion.score.scorer import Scorer
 from diffusion.score.verifier import Verifier
 from diffusion.train import load_model, new_weights
 from pdfedchain.ids import Hash
+from pdfedchain.types.score import ArithmeticProfile
 
 __all__ = ["main", "measure_score"]
 
@@ -51,19 +54,25 @@ _SEED: Final = Hash(bytes(32))
 _MATCH: Final = 0.8
 
 
-def measure_score(generated: int, train: int) -> list[dict[str, Any]]:
+@exact_arithmetic()
+def measure_score(generated: int, train: int, device: str = "cpu") -> list[dict[str, Any]]:
     """Figures as ``pdfed bench`` shows them: name, value, unit, reference, ratio.
 
     Args:
         generated: images scored.
         train: images they are scored against, at least two for each of ten classes.
+        device: of the networks; the search is the processor's.
+
+    Raises:
+        UsageError: there is no such device.
     """
+    device = usable_device(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         networks = Fingerprinter(), Verifier(Fingerprinter.map_channels)
     for network in networks:
         network.eval().requires_grad_(False)
-    scorer = Scorer(_SIDE_PX, _CHANNELS, *networks, feature_scale=1.0)
+    scorer = Scorer(_SIDE_PX, _CHANNELS, *networks, feature_scale=1.0).to(ArithmeticProfile.F32, device)
     with tempfile.TemporaryDirectory(prefix="pdfed-bench-") as name:
         root = Path(name)
         _write_images(root / "generated", generated, 1)
@@ -94,7 +103,7 @@ def measure_score(generated: int, train: int) -> list[dict[str, Any]]:
         processor_ms = 1_000 * (time.process_time() - processor_s) / generated
     total_ms = fingerprint_ms + search_ms + verify_ms
     peak_mib = _peak_mib()
-    of = f"{generated} against {train} images of {_SIDE_PX} px, float32, {torch.get_num_threads()} threads"
+    of = f"{generated} against {train} images of {_SIDE_PX} px, float32, {device}, {torch.get_num_threads()} threads"
     return [
         _figure("score an image", total_ms, "ms", f"goal {_GOAL_MS:g} ms; {of}", total_ms / _GOAL_MS),
         _figure("processor time", processor_ms, "ms per image", "of that, over all threads"),
@@ -105,7 +114,8 @@ def measure_score(generated: int, train: int) -> list[dict[str, Any]]:
         _figure("remembered features", cached_ms, "ms per image", "in place of those", cached_ms / first_ms),
         _figure("class thresholds", thresholds_ms, "ms", f"once for {train} images in {_CLASSES} classes"),
         _figure("memory", peak_mib, "MiB", f"goal {_GOAL_MIB} MiB; the process at its peak", peak_mib / _GOAL_MIB),
-        _figure("sampling", _sampling_ms(), "ms per image", f"{_SAMPLING_STEPS} steps, {_SIDE_PX} px, apart"),
+        *_device_memory(device),
+        _figure("sampling", _sampling_ms(device), "ms per image", f"{_SAMPLING_STEPS} steps, {_SIDE_PX} px, apart"),
     ]
 
 
@@ -134,9 +144,16 @@ def _write_images(folder: Path, count: int, seed: int) -> None:
         picture.save(folder / str(index % _CLASSES) / f"{index}.png", compress_level=1)
 
 
-def _sampling_ms() -> float:
+def _device_memory(device: str) -> list[dict[str, Any]]:
+    """What a GPU's tensors took at most; the processor's are in the process's memory."""
+    if not device.startswith("cuda"):
+        return []
+    return [_figure("GPU memory", torch.cuda.max_memory_allocated(device) / 2**20, "MiB", "tensors at their peak")]
+
+
+def _sampling_ms(device: str) -> float:
     config = unet_config(image_size=_SIDE_PX, channels=_CHANNELS, classes=_CLASSES)
-    network = load_model(config, new_weights(config, _SEED), dtype=torch.float32, device="cpu")
+    network = load_model(config, new_weights(config, _SEED), dtype=torch.float32, device=device)
     labels = np.arange(_SAMPLED, dtype=np.int64) % _CLASSES
     clock = time.perf_counter()
     sample_images(
@@ -154,7 +171,8 @@ def main() -> int:
     """Print the figures; ``PDFED_THREADS`` sets the number of threads, all cores by default."""
     text = os.environ.get("PDFED_THREADS", "")
     torch.set_num_threads(int(text) if text.isdecimal() and int(text) else os.cpu_count() or 1)
-    sys.stdout.write(json.dumps({"figures": measure_score(*map(int, sys.argv[1:3]))}) + "\n")
+    generated, train, *device = sys.argv[1:4]
+    sys.stdout.write(json.dumps({"figures": measure_score(int(generated), int(train), *device)}) + "\n")
     return 0
 
 

@@ -13,14 +13,14 @@ from pdfedchain.errors import PdfedError
 __all__ = ["bench_folder_score"]
 
 
-def bench_folder_score(generated: int, train: int) -> list[Figure]:
+def bench_folder_score(generated: int, train: int, device: str = "cpu") -> list[Figure]:
     """Figures of `diffusion.score.bench`: so many generated against so many training images of 32 pixels.
 
     Raises:
         PdfedError: the process failed.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "diffusion.score.bench", str(generated), str(train)],
+        [sys.executable, "-m", "diffusion.score.bench", str(generated), str(train), device],
         capture_output=True,
         text=True,
         check=False,

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", type=int, default=1_000, metavar="N", help="score: generated; default 1000")
     parser.add_argument("--training-images", type=int, default=10_000, metavar="N", help="score: default 10000")
+    parser.add_argument("--device", default="cpu", metavar="D", help="score: torch device of the networks; default cpu")
     parser.add_argument("--blocks", type=int, default=10_000, metavar="N", help="sync: default 10000")
     parser.add_argument("--transfers-per-block", type=int, default=10, metavar="N", help="sync: default 10")
     parser.add_argument("--seconds", type=float, default=15.0, metavar="S", help="finality: per load, default 15")
@@ -104,7 +105,7 @@ def _score(arguments: argparse.Namespace) -> list[Figure]:
     if arguments.images < 1 or arguments.training_images < _TRAINING_IMAGES_MIN:
         raise UsageError(f"--images must be 1 or more, --training-images {_TRAINING_IMAGES_MIN} or more")
     consensus = [] if arguments.home is None else bench_score(Home(arguments.home).require())
-    return consensus + bench_folder_score(arguments.images, arguments.training_images)
+    return consensus + bench_folder_score(arguments.images, arguments.training_images, arguments.device)
 
 
 def _train(arguments: argparse.Namespace) -> list[Figure]:

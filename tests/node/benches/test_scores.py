@@ -36,3 +36,9 @@ def test_too_few_images_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--training-images 20 or more" in json.loads(capsys.readouterr().out)["error"]
     assert main(["bench", "train", "--json"]) == 2
     assert "needs the home of a node" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_device_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "score", "--images", "4", "--training-images", "20", "--device", "tpu", "--json"]
+    assert main(words) == 3
+    assert "no device 'tpu'" in json.loads(capsys.readouterr().out)["error"]
