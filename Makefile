@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants crash interop chaos divergence
+.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants crash interop chaos divergence hostile
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ interop: setup ## a node's host, and a checkpoint of make demo, against js-libp2
 
 chaos: setup ## seven nodes behind lines that are cut, slow and lossy (about four minutes)
 	PYTHONPATH=. $(BIN)/python tests/chaos/run.py
+
+hostile: setup ## honest traffic beside hostile peers, measured (about three minutes)
+	PYTHONPATH=. $(BIN)/python -m tests.hostile
 
 lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""Honest traffic beside hostile peers, measured: ``make hostile``."""
