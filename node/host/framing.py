@@ -29,7 +29,7 @@ from node.host.interface import (
 )
 from pdfedchain.errors import InputError
 
-__all__ = ["FrameStream", "first_leaf", "serve"]
+__all__ = ["Arrived", "FrameStream", "Part", "first_leaf", "serve"]
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +43,18 @@ _PART_SIZE_BYTES: Final = 16_384
 _CLOSE_S: Final = 1.0
 
 
+#: Bytes as they came.
+Part = bytes | bytearray | memoryview
+
+
 class Arrived:
     """Bytes that have arrived and were not asked for yet. Taking copies each byte once, however large a frame is."""
 
     def __init__(self) -> None:
-        self._parts: deque[bytes | bytearray | memoryview] = deque()
+        self._parts: deque[Part] = deque()
         self.size_bytes = 0
 
-    def put(self, data: bytes | bytearray) -> None:
+    def put(self, data: Part) -> None:
         """Append; ``data`` belongs to this object from now on."""
         self.size_bytes += len(data)
         last = self._parts[-1] if self._parts else None
@@ -73,10 +77,10 @@ class Arrived:
         """The first bytes; so many must be here."""
         return b"".join(self.take_parts(size_bytes))
 
-    def take_parts(self, size_bytes: int) -> list[bytes | bytearray | memoryview]:
+    def take_parts(self, size_bytes: int) -> list[Part]:
         """The first bytes as they lie; so many must be here."""
         self.size_bytes -= size_bytes
-        taken: list[bytes | bytearray | memoryview] = []
+        taken: list[Part] = []
         while size_bytes:
             part = self._parts.popleft()
             if len(part) > size_bytes:
@@ -120,7 +124,7 @@ class FrameStream(ABC):
         """Write all of it, waiting as needed. Raises `StreamClosed`."""
 
     @abstractmethod
-    async def _read_some(self) -> bytes | bytearray:
+    async def _read_some(self) -> Part:
         """At least one byte, to keep; empty at the end. Raises `StreamClosed`. Cancelling loses nothing."""
 
     @abstractmethod

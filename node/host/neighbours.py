@@ -22,6 +22,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
+from zeroconf import Error as ZeroconfError
 from zeroconf import InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
 from node.host.interface import HostError
@@ -86,7 +87,11 @@ class _Listener(ServiceListener):
         if name == self._own_name:
             return
         info = ServiceInfo(type_, name)
-        info.request(zc, _RECORD_TIMEOUT_MS)  # false without a host's address record, which nobody needs here
+        try:
+            info.request(zc, _RECORD_TIMEOUT_MS)  # false without a host's address record, which nobody needs here
+        except ZeroconfError as error:
+            log.debug("no record of %s: %s", name, error)  # zeroconf is being closed, or the machine is very busy
+            return
         if addresses := addresses_in(info.text or b""):
             self._hear(addresses)
 
@@ -123,17 +128,17 @@ async def neighbours(
         with contextlib.suppress(trio.RunFinishedError):
             token.run_sync_soon(tell, heard)
 
-    zeroconf = await trio.to_thread.run_sync(_start, tuple(addresses), interfaces, name, hear)
+    zeroconf, browser = await trio.to_thread.run_sync(_start, tuple(addresses), interfaces, name, hear)
     try:
         yield
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(_stop, zeroconf)
+            await trio.to_thread.run_sync(_stop, zeroconf, browser)
 
 
 def _start(
     addresses: tuple[str, ...], interfaces: Sequence[str] | None, name: str, hear: Callable[[tuple[str, ...]], None]
-) -> Zeroconf:
+) -> tuple[Zeroconf, ServiceBrowser]:
     ips = tuple(_own_ips()) if interfaces is None else tuple(interfaces)
     strings = [_KEY + address.encode() for address in announced(addresses, ips)]
     chosen: Any = InterfaceChoice.Default if interfaces is None else list(interfaces)
@@ -141,17 +146,19 @@ def _start(
         zeroconf = Zeroconf(interfaces=chosen)
     except OSError as error:
         raise HostError(f"no multicast DNS on this machine: {error}", hint="set network.mdns = false") from error
-    ServiceBrowser(zeroconf, SERVICE, listener=_Listener(hear, name))
+    browser = ServiceBrowser(zeroconf, SERVICE, listener=_Listener(hear, name))
     if strings:
         text = b"".join(bytes([len(string)]) + string for string in strings)
         server = f"{name.split('.', maxsplit=1)[0]}.local."
         packed = [ipaddress.ip_address(ip).packed for ip in ips]
         zeroconf.register_service(ServiceInfo(SERVICE, name, addresses=packed, port=0, properties=text, server=server))
-    return zeroconf
+    return zeroconf, browser
 
 
-def _stop(zeroconf: Zeroconf) -> None:
-    zeroconf.unregister_all_services()
+def _stop(zeroconf: Zeroconf, browser: ServiceBrowser) -> None:
+    browser.cancel()
+    with contextlib.suppress(ZeroconfError):
+        zeroconf.unregister_all_services()
     zeroconf.close()
 
 

@@ -10,7 +10,7 @@ from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError
 
-from node.host.framing import FrameStream
+from node.host.framing import FrameStream, Part
 from node.host.interface import StreamClosed
 from node.host.yamux import (
     DATA_SIZE_BYTES_MAX,
@@ -79,15 +79,18 @@ class Libp2pStream(FrameStream):
         if muxed.closed or muxed.send_closed or muxed.reset_received or muxed.conn.event_shutting_down.is_set():
             raise StreamClosed(self.peer_id, reason="reset")
 
-    async def _read_some(self) -> bytes | bytearray:
+    async def _read_some(self) -> Part:
         arrived = take_arrived(self._muxed)
         if arrived:
             await trio.lowlevel.cancel_shielded_checkpoint()
-        elif await wait_arrived(self._muxed):
+        # What woke us may be taken already, so look again; libp2p's own reading does not know what is kept here.
+        while not arrived and await wait_arrived(self._muxed):
             arrived = take_arrived(self._muxed)
         if arrived:
-            self._make_room(len(arrived))
-            return arrived
+            self._make_room(sum(map(len, arrived)))
+            for part in arrived[:-1]:
+                self._arrived.put(part)
+            return arrived[-1]
         try:
             data: bytes = await self._muxed.conn.read_stream(self._muxed.stream_id, _READ_SIZE_BYTES)
         except MuxedStreamEOF:

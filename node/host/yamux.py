@@ -20,7 +20,7 @@ import logging
 import struct
 from collections import deque
 from contextvars import ContextVar
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import trio
 from libp2p.io.exceptions import ConnectionClosedError, IOException
@@ -39,6 +39,7 @@ from libp2p.stream_muxer.yamux.yamux import (
     YamuxStream,
 )
 
+from node.host.framing import Arrived, Part
 from node.host.session import Session
 
 __all__ = [
@@ -189,7 +190,9 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
                 await trio.lowlevel.checkpoint()
 
     def _check_buffered(self, length: int) -> None:
-        if length + sum(map(len, self.stream_buffers.values())) > BUFFERED_SIZE_BYTES_MAX:
+        watches = (stream.window_lock for stream in self.streams.values())
+        unread = sum(watch.arrived.size_bytes for watch in watches if isinstance(watch, WindowWatch))
+        if length + unread + sum(map(len, self.stream_buffers.values())) > BUFFERED_SIZE_BYTES_MAX:
             # The one exception for which libp2p closes the connection instead of going on out of step.
             raise trio.TooSlowError(f"{self.peer_id} sends more than its windows allow")
 
@@ -229,8 +232,13 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
             # The stream was forgotten meanwhile, or the connection ends, which the next header tells.
             self._session.arrived.take_parts(min(length, self._session.arrived.size_bytes))
             return
-        for part in self._session.arrived.take_parts(length):
-            buffer += part
+        parts = self._session.arrived.take_parts(length)
+        if not buffer and isinstance(stream.window_lock, WindowWatch):
+            for part in parts:
+                stream.window_lock.arrived.put(part)
+        else:
+            for part in parts:
+                buffer += part
         stream.recv_window = max(0, stream.recv_window - length)
         self.stream_events[stream.stream_id].set()
 
@@ -272,9 +280,14 @@ class WindowWatch:
     """Tells who writes on a stream that its window has changed. Yamux has no event for it, and polling is slow.
 
     It takes the place of the lock that is held while the window grows, and looks up when that is released.
+
+    Attributes:
+        arrived: data that came while yamux' own buffer was empty, so it comes before what is in that; kept as it came,
+            since a buffer that grows copies what it holds again and again.
     """
 
     def __init__(self, stream: YamuxStream) -> None:
+        self.arrived = Arrived()
         self._lock = trio.Lock()
         self._changed = trio.Event()
         stream.window_lock = self
@@ -298,14 +311,17 @@ class WindowWatch:
             await self._changed.wait()
 
 
-def take_arrived(stream: YamuxStream) -> bytearray:
+def take_arrived(stream: YamuxStream) -> list[Part]:
     """What has arrived on a stream, all of it, without a copy; empty where only waiting, or an end, can follow."""
+    watch = stream.window_lock
+    if isinstance(watch, WindowWatch) and watch.arrived.size_bytes and not stream.reset_received:
+        return watch.arrived.take_parts(watch.arrived.size_bytes)
     buffers = stream.conn.stream_buffers
     arrived = buffers.get(stream.stream_id)
     if not arrived or stream.closed or stream.recv_closed or stream.reset_received:
-        return bytearray()  # libp2p's own reading also ends streams, in the right order
+        return []  # libp2p's own reading also ends streams, in the right order
     buffers[stream.stream_id] = bytearray()
-    return cast(bytearray, arrived)
+    return [arrived]
 
 
 async def wait_arrived(stream: YamuxStream) -> bool:
