@@ -151,7 +151,12 @@ def _start(
         text = b"".join(bytes([len(string)]) + string for string in strings)
         server = f"{name.split('.', maxsplit=1)[0]}.local."
         packed = [ipaddress.ip_address(ip).packed for ip in ips]
-        zeroconf.register_service(ServiceInfo(SERVICE, name, addresses=packed, port=0, properties=text, server=server))
+        try:
+            zeroconf.register_service(
+                ServiceInfo(SERVICE, name, addresses=packed, port=0, properties=text, server=server)
+            )
+        except ZeroconfError as error:
+            log.warning("this node may not be announced on its network: %s", error or "the machine is very busy")
     return zeroconf, browser
 
 
