@@ -24,6 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--checkpoints", type=int, default=210)
+    parser.add_argument("--copies", type=int, default=100, help="sets of reference images with noise")
     parser.add_argument("--tables", action="store_true", help="measure nothing, print what is there")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

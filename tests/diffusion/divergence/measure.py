@@ -1,6 +1,7 @@
-"""One setting, one process: ``python -m tests.diffusion.divergence.measure FOLDER SETTING CHECKPOINTS``.
+"""One setting, one process: ``python -m tests.diffusion.divergence.measure FOLDER SETTING CHECKPOINTS COPIES``.
 
-Appends a line of JSON per checkpoint to ``FOLDER/reports/SETTING.jsonl`` and goes on where it was stopped. Of the first
+Besides checkpoints, sets of reference images with noise are scored, of which many pairs lie near a threshold. Appends a
+line of JSON per checkpoint or set to ``FOLDER/reports/SETTING.jsonl`` and goes on where it was stopped. Of the first
 checkpoints the images before rounding are kept as well.
 """
 
@@ -37,6 +38,7 @@ __all__ = ["IMAGES", "TRICKS", "main", "no_onednn"]
 IMAGES: Final = 32
 STEPS: Final = 4
 PIXELS_KEPT: Final = 3
+_COPIES: Final = "copies-"
 _SEED: Final = tagged_hash("test/divergence-seed", b"")
 
 
@@ -96,7 +98,7 @@ TRICKS: Final[dict[str, Callable[[], contextlib.AbstractContextManager[Any]]]] =
 
 def main() -> int:
     """Score what this setting has not scored yet."""
-    folder, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    folder, name, checkpoints, copies = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     setting = next(setting for setting in SETTINGS if setting.name == name)
     torch.set_num_threads(setting.threads)
     material = prepare(folder)
@@ -104,7 +106,8 @@ def main() -> int:
     known = {json.loads(line)["checkpoint"] for line in record.read_text().splitlines()} if record.exists() else set()
     with TRICKS[setting.trick](), record.open("a") as file:
         score = _scoring(material, setting)
-        for checkpoint in material.names[:count]:
+        sets = [f"{_COPIES}{number:03}" for number in range(copies)]
+        for checkpoint in (*material.names[:checkpoints], *sets):
             if checkpoint not in known:
                 file.write(json.dumps({"checkpoint": checkpoint, "report": score(checkpoint)}) + "\n")
                 file.flush()
@@ -130,15 +133,27 @@ def _scoring(material: Material, setting: Setting) -> Callable[[str], dict[str, 
     def score(checkpoint: str) -> dict[str, Any]:
         kept.clear()
         options: dict[str, Any] = {"batch_size": setting.batch_size}
-        weights = material.weights(checkpoint)
-        images = generate(prepared.model, scoring, weights, seed=_SEED, device=setting.device, **options).images
-        if int(checkpoint[:4]) < PIXELS_KEPT:
+        if checkpoint.startswith(_COPIES):
+            images = _noisy(described.images, int(checkpoint.removeprefix(_COPIES)))
+        else:
+            weights = material.weights(checkpoint)
+            images = generate(prepared.model, scoring, weights, seed=_SEED, device=setting.device, **options).images
+        if checkpoint[:4].isdigit() and int(checkpoint[:4]) < PIXELS_KEPT:
             path = material.folder / "reports" / f"{setting.name} {checkpoint}.npy"
             np.save(path, torch.cat(kept).numpy())
         plain = asdict(score_images(scorer, scoring, described, images, **options).report)
         return {**plain, "images_hash": plain["images_hash"].hex()}
 
     return score
+
+
+def _noisy(reference: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+    """Some reference images with more noise from set to set, until few of them are confirmed."""
+    rng = np.random.default_rng(number)
+    chosen = reference[rng.permutation(len(reference))[:IMAGES]]
+    noise = rng.normal(0, 8 + number % 30, chosen.shape)
+    images: NDArray[np.uint8] = np.clip(np.rint(chosen + noise), 0, 255).astype(np.uint8)
+    return images
 
 
 def _remember_windows(scorer: Scorer, reference: NDArray[np.uint8], batch_size: int) -> None:

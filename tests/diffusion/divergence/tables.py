@@ -115,9 +115,9 @@ def print_refusals(profile: ArithmeticProfile, scoring: ScoringSpec, settings: S
     confirmed = sum(settings[0][name].confirmed for name in names)
     checked = sum(settings[0][name].checked for name in names)
     print(
-        f"\n{profile.value}: {len(names)} checkpoints under {len(settings)} settings, {checked} pairs checked and"
-        f" {confirmed} confirmed: {refused} of {pairs} pairs of reports outside tolerance; {groups} settlements among"
-        f" {len(settings)} authorities: {unsettled} without agreement, {outliers} reports left out"
+        f"\n{profile.value}: {len(names)} checkpoints and noisy sets under {len(settings)} settings, {checked} pairs"
+        f" checked and {confirmed} confirmed: {refused} of {pairs} pairs of reports outside tolerance; {groups}"
+        f" settlements among {len(settings)} authorities: {unsettled} without agreement, {outliers} reports left out"
     )
 
 
@@ -135,9 +135,9 @@ def agreement(reports: Sequence[ScoreReport], scoring: ScoringSpec) -> Agreement
 
 def print_attacks(profile: ArithmeticProfile, scoring: ScoringSpec, base: Reports) -> None:
     """Shares of false reports that three honest authorities of four leave out."""
-    plain = [name for name in sorted(base) if not name.endswith("+")]
+    plain = [name for name in sorted(base) if name.isdigit()]
     others = [(name, plain[(index + len(plain) // 2) % len(plain)]) for index, name in enumerate(plain)]
-    earlier = [(name, plain[index - 1]) for index, name in enumerate(plain) if index % STAGES]
+    earlier = [(name, plain[index - 1]) for index, name in enumerate(plain) if int(name) % STAGES]
     longer = [(name.rstrip("+"), name) for name in base if name.endswith("+") and name.rstrip("+") in base]
     print(f"\n| {profile.value}: what a liar reports | caught |\n|---|---|")
     for what, pairs in (
