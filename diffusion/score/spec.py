@@ -19,7 +19,7 @@ SCORING_VERSION: Final = 1
 _IMAGES: Final = {8: 400, 16: 400, 32: 200, 64: 200}
 
 
-#: Share of the FID ceiling by which float32 scores may differ; measured: below a hundredth of it (docs/portability.md).
+#: Share of the FID ceiling by which float32 scores may differ; docs/portability.md has what was measured.
 _F32_FID_SHARE: Final = 10_000
 
 

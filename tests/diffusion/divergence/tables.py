@@ -100,10 +100,11 @@ def _pixels(material: Material, setting: Setting) -> float:
 
 def print_refusals(profile: ArithmeticProfile, scoring: ScoringSpec, settings: Sequence[Reports]) -> None:
     """Honest reports outside tolerance of each other, and quorums of settings that do not settle all reports alike."""
-    names = sorted(set.intersection(*(set(reports) for reports in settings)))
+    every = sorted(set().union(*settings))
+    names = [name for name in every if sum(name in reports for reports in settings) >= 2]
     pairs = refused = groups = unsettled = outliers = 0
     for name in names:
-        found = [reports[name] for reports in settings]
+        found = [reports[name] for reports in settings if name in reports]
         for i, one in enumerate(found):
             for other in found[i + 1 :]:
                 pairs += 1
@@ -112,12 +113,12 @@ def print_refusals(profile: ArithmeticProfile, scoring: ScoringSpec, settings: S
         groups += 1
         unsettled += agreed is None
         outliers += 0 if agreed is None else len(agreed.outliers)
-    confirmed = sum(settings[0][name].confirmed for name in names)
-    checked = sum(settings[0][name].checked for name in names)
+    firsts = [next(reports[name] for reports in settings if name in reports) for name in names]
+    confirmed, checked = sum(report.confirmed for report in firsts), sum(report.checked for report in firsts)
     print(
-        f"\n{profile.value}: {len(names)} checkpoints and noisy sets under {len(settings)} settings, {checked} pairs"
-        f" checked and {confirmed} confirmed: {refused} of {pairs} pairs of reports outside tolerance; {groups}"
-        f" settlements among {len(settings)} authorities: {unsettled} without agreement, {outliers} reports left out"
+        f"\n{profile.value}: {len(names)} checkpoints and noisy sets under 2 to {len(settings)} settings, {checked}"
+        f" pairs checked and {confirmed} confirmed: {refused} of {pairs} pairs of reports outside tolerance; {groups}"
+        f" settlements among as many authorities: {unsettled} without agreement, {outliers} reports left out"
     )
 
 
