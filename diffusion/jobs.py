@@ -44,6 +44,7 @@ from diffusion.score.known import known_scores, write_known
 from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.report import score_checkpoint
 from diffusion.score.scorer import read_scorer, write_scorer
+from diffusion.score.shipped import shipped_fingerprinter
 from diffusion.score.shipping import train_scorer_to_folder
 from diffusion.score.spec import default_scoring, tolerance_of
 from diffusion.train import load_model, new_weights, train
@@ -105,6 +106,7 @@ def run(
             usable_device(request.device)
             return score_folders_to_files(request, report)
         case TrainScorer():
+            usable_device(request.device)
             return train_scorer_to_folder(request, report)
         case SelfTest():
             device = usable_device(request.device)
@@ -149,7 +151,14 @@ def prepare(request: Prepare, report: Report = silent, *, plan: LearningPlan | N
     _, channels, image_size, _ = data.images.shape
     model = model_spec(image_size=image_size, channels=channels, classes=int(data.labels.max()) + 1)
     seed = tagged_hash("pdfed/scorer-seed/v1", request.split_seed)
-    scorer = train_scorer(parts.reference.train, seed=seed, plan=plan, report=report)
+    scorer = train_scorer(
+        parts.reference.train,
+        seed=seed,
+        plan=plan,
+        start=shipped_fingerprinter(),
+        device=request.device,
+        report=report,
+    )
     scoring = default_scoring(scorer.extractor_name, image_size=image_size, profile=request.profile)
     calibration = calibrate(scorer, scoring, parts, seed=seed, report=report)
     write_folder(output / "reference", lambda folder: write_reference(folder, parts.reference))

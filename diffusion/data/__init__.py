@@ -1,6 +1,7 @@
 """Data sets: a name or a folder becomes labelled images, which `split` divides.
 
-Known names: ``digits``. Anything that looks like a path is read as a folder of class folders.
+Known names: ``digits``, ``fashion-mnist`` (at 16 pixels). Anything that looks like a path is read as a folder of class
+folders.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from diffusion.progress import Report, silent
 __all__ = ["DATASETS", "LabelledImages", "Reference", "Split", "load_dataset", "split"]
 
 #: Data sets known by name.
-DATASETS: Final = ("digits",)
+DATASETS: Final = ("digits", "fashion-mnist")
 
 
 def load_dataset(name: str, *, shards: int, report: Report = silent) -> LabelledImages:
@@ -29,6 +30,10 @@ def load_dataset(name: str, *, shards: int, report: Report = silent) -> Labelled
         from diffusion.data.digits import load_digits
 
         return load_digits()
+    if name == "fashion-mnist":
+        from diffusion.data.fashion import load_fashion
+
+        return load_fashion()
     path = Path(name)
     if not path.exists() and "/" not in name:
         raise DatasetError(

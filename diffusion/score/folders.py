@@ -161,7 +161,9 @@ def score_folders(
     if scorer is None:
         from diffusion.score.small_scorer import small_scorer
 
-        network = small_scorer(listed[0], None if home is None else home / _SCORERS_FOLDER, report).to(profile, device)
+        network = small_scorer(listed[0], None if home is None else home / _SCORERS_FOLDER, report, device=device).to(
+            profile, device
+        )
     else:
         network = read_scorer(Path(scorer), profile=profile, device=device)
     ready = time.monotonic()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from diffusion.checkpoint import write_folder
 from diffusion.config import canonical_json
-from diffusion.data import DATASETS
+from diffusion.data import DATASETS, load_dataset
 from diffusion.data.images import LabelledImages
 from diffusion.data.listing import list_images
 from diffusion.data.partition import permutation
@@ -33,7 +33,9 @@ from diffusion.score.fingerprint import describe
 from diffusion.score.keeper import FileKeeper
 from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.nearest import nearest
+from diffusion.score.pretrain import card_of, read_sources, train_on, write_trained
 from diffusion.score.scorer import Scorer, write_scorer
+from diffusion.score.shipped import shipped_fingerprinter
 from diffusion.score.small_scorer import IMAGES_MIN, read_sample
 from diffusion.score.verifier import similarities
 from diffusion.train import generator_of
@@ -51,7 +53,7 @@ _HELD_OUT_MAX: Final = 1_000
 _HELD_OUT_SHARE: Final = 6
 _SEED: Final = Hash(hashlib.sha256(b"pdfed/train-scorer/v1").digest())
 _MATCH: Final = 0.8
-#: Strengths of the augmentations by which copies are made: the verifier was trained with the first.
+#: Strengths of the augmentations by which copies are made.
 _STRENGTHS: Final = (0.5, 1.0)
 
 
@@ -65,18 +67,37 @@ def train_scorer_to_folder(request: TrainScorer, report: Report = silent) -> Sco
     output = Path(request.output)
     if output.exists():
         raise UsageError(f"{output} exists already", hint="Choose a new folder, or remove this one first.")
-    data = _load(request.images, report)
+    if not request.verifier_steps:
+        return _fingerprinter_to_folder(request, report)
+    if len(request.images) > 1:
+        raise UsageError(
+            "a verifier is for images of one kind, and several sets were named",
+            hint="Name one; or train a fingerprinter alone: --verifier-steps 0.",
+        )
+    (images,) = request.images
+    data = _load(images, report)
     plan = LearningPlan(fingerprinter_steps=request.fingerprinter_steps, verifier_steps=request.verifier_steps)
     train, held_out = _hold_out(data)
     unfinished = output.parent / f".{output.name}.unfinished"
-    _open_unfinished(unfinished, {"plan": asdict(plan), "images": _digest(train)}, resume=request.resume)
-    scorer = train_scorer(train, seed=_SEED, plan=plan, report=report, keeper=FileKeeper(unfinished))
+    about = {"plan": asdict(plan), "images": _digest([train.images]), "seed": request.seed}
+    _open_unfinished(unfinished, about, resume=request.resume)
+    scorer = train_scorer(
+        train,
+        seed=_seed(request),
+        plan=plan,
+        start=None if request.fingerprinter_steps else shipped_fingerprinter(),
+        device=request.device,
+        report=report,
+        keeper=FileKeeper(unfinished),
+    )
     report("measure", 0, 1, 0.0)
     card = {
         "extractor": scorer.extractor_name,
         "image_size": scorer.image_size,
         "channels": scorer.channels,
-        "images": request.images if request.images in DATASETS else Path(request.images).name,
+        "images": images if images in DATASETS else Path(images).name,
+        "fingerprinter": "trained" if request.fingerprinter_steps else "shipped",
+        "seed": request.seed,
         "trained_on": len(train),
         "held_out": len(held_out),
         "classes": len(np.unique(data.labels)),
@@ -95,11 +116,34 @@ def train_scorer_to_folder(request: TrainScorer, report: Report = silent) -> Sco
     return ScorerTrained(request.output)
 
 
-def _load(images: str, report: Report) -> LabelledImages:
-    if images == "digits":
-        from diffusion.data.digits import load_digits
+def _fingerprinter_to_folder(request: TrainScorer, report: Report) -> ScorerTrained:
+    """A fingerprinter for every size: its weights and a card."""
+    if not request.fingerprinter_steps:
+        raise UsageError("there is nothing to train", hint="Give --fingerprinter-steps or --verifier-steps.")
+    output, steps, seed = Path(request.output), request.fingerprinter_steps, _seed(request)
+    sources = read_sources(request.images, report)
+    unfinished = output.parent / f".{output.name}.unfinished"
+    digest = _digest([images for source in sources for images in source.train.values()])
+    about = {"steps": steps, "images": digest, "seed": request.seed}
+    _open_unfinished(unfinished, about, resume=request.resume)
+    keeper = FileKeeper(unfinished)
+    model = train_on(sources, seed=seed, steps=steps, device=request.device, report=report, keeper=keeper)
+    report("measure", 0, 1, 0.0)
+    card = card_of(sources, model, seed=request.seed, steps=steps)
+    write_folder(output, lambda folder: write_trained(folder, model, card))
+    shutil.rmtree(unfinished)
+    report("measure", 1, 1, 0.0)
+    return ScorerTrained(request.output)
 
-        return load_digits()
+
+def _seed(request: TrainScorer) -> Hash:
+    return Hash(hashlib.sha256(f"pdfed/train-scorer/v2/{request.seed}".encode()).digest())
+
+
+def _load(images: str, report: Report) -> LabelledImages:
+    if images in DATASETS:
+        data = load_dataset(images, shards=1, report=report)
+        return data.take(np.sort(permutation(len(data), _SEED)[:_IMAGES_MAX]))
     folder = list_images(Path(images))
     if len(folder) < IMAGES_MIN:
         raise DatasetError(f"{images} has {len(folder)} images, at least {IMAGES_MIN} are needed", hint="Add images.")
@@ -112,8 +156,12 @@ def _hold_out(data: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
     return data.take(np.sort(order[count:])), data.take(np.sort(order[:count]))
 
 
-def _digest(data: LabelledImages) -> str:
-    return hashlib.sha256(repr(data.images.shape).encode() + data.images.tobytes()).hexdigest()
+def _digest(parts: Iterable[NDArray[np.uint8]]) -> str:
+    digest = hashlib.sha256()
+    for images in parts:
+        digest.update(repr(images.shape).encode())
+        digest.update(images.tobytes())
+    return digest.hexdigest()
 
 
 def _open_unfinished(folder: Path, about: Mapping[str, Any], *, resume: bool) -> None:
@@ -132,7 +180,7 @@ def _open_unfinished(folder: Path, about: Mapping[str, Any], *, resume: bool) ->
         raise UsageError(f"{folder} is no unfinished training: {error}", hint="Remove it.") from error
     if found != wanted:
         raise UsageError(
-            f"{folder} is a training on other images or with other steps",
+            f"{folder} is a training on other images, or with other steps or another seed",
             hint="Resume with what it was started with, or remove it.",
         )
 
@@ -187,13 +235,15 @@ def _readme(card: Mapping[str, Any]) -> str:
         ("image confirmed as a copy of its nearest other (wrong)", figures["nearest_confirmed"]),
         ("image confirmed as a copy of any other (wrong)", figures["random_confirmed"]),
     ]
+    own = card["plan"]["fingerprinter_steps"]
+    network = f"fingerprinter {own} steps" if card["fingerprinter"] == "trained" else "the shipped fingerprinter"
+    steps = f"{network}, verifier {card['plan']['verifier_steps']} steps"
     lines = "\n".join(f"| {what} | {value:.3f} |" for what, value in rows)
     return f"""# Scorer {card["extractor"]}
 
 Fingerprinter and verifier of the PDFed quality-novelty score (arXiv 2409.18245, section 3.2), trained on
-{card["trained_on"]} images of `{card["images"]}` ({card["classes"]} classes), {card["plan"]["fingerprinter_steps"]} and
-{card["plan"]["verifier_steps"]} steps. Use it for images of this kind, with `pdfed score --scorer`: the verifier does
-not carry over to others.
+{card["trained_on"]} images of `{card["images"]}` ({card["classes"]} classes): {steps}. Use it for images of this kind,
+with `pdfed score --scorer`: the verifier does not carry over to others.
 
 On {card["held_out"]} images held out of the training:
 

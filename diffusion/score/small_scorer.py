@@ -1,4 +1,4 @@
-"""A scorer for whoever has none: trained on the training images in about a minute, and remembered."""
+"""A scorer for whoever has none: a verifier trained on the training images in about a minute, and remembered."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from diffusion.errors import DatasetError
 from diffusion.progress import Report, silent
 from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.scorer import Scorer, read_scorer, write_scorer
+from diffusion.score.shipped import WEIGHTS_SHA256, shipped_fingerprinter
 from pdfedchain.ids import Hash
 from pdfedchain.types.score import ArithmeticProfile
 
@@ -32,7 +33,12 @@ _BATCH: Final = 256
 
 
 def small_scorer(
-    train: ImageFolder, remembered: Path | None, report: Report = silent, *, plan: LearningPlan | None = None
+    train: ImageFolder,
+    remembered: Path | None,
+    report: Report = silent,
+    *,
+    plan: LearningPlan | None = None,
+    device: str = "cpu",
 ) -> Scorer:
     """A float32 scorer for images like these, on the CPU.
 
@@ -50,11 +56,20 @@ def small_scorer(
     plan = plan or LearningPlan()
     folder = None
     if remembered is not None:
-        key = hashlib.sha256(repr(dataclasses.astuple(plan)).encode() + b"".join(digest_files(train, report)))
+        key = hashlib.sha256(
+            repr((WEIGHTS_SHA256, dataclasses.astuple(plan))).encode() + b"".join(digest_files(train, report))
+        )
         folder = remembered / key.hexdigest()[:32]
         if folder.exists():
             return read_scorer(folder, profile=ArithmeticProfile.F32)
-    scorer = train_scorer(read_sample(train, IMAGES_MAX, report), seed=_SEED, plan=plan, report=report)
+    scorer = train_scorer(
+        read_sample(train, IMAGES_MAX, report),
+        seed=_SEED,
+        plan=plan,
+        start=shipped_fingerprinter(),
+        device=device,
+        report=report,
+    )
     if folder is not None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_folder(folder, partial(write_scorer, scorer=scorer))

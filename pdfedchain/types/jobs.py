@@ -241,19 +241,23 @@ class FoldersScored:
 @canonical("pdfed/job/train-scorer/v1")
 @dataclass(frozen=True, slots=True)
 class TrainScorer:
-    """Train a fingerprinter and a verifier on images, and measure them on some that are held out.
+    """Train a scorer on images, and measure it on some that are held out.
 
     Attributes:
-        images: a known data set or a folder of images.
+        images: a known data set or a folder of images; several only for a fingerprinter alone.
         output: folder to create, complete or not at all; what is unfinished lies beside it.
         resume: go on where an interrupted training of the same output stopped; else one is an error.
+        fingerprinter_steps: 0 takes the shipped fingerprinter.
+        verifier_steps: 0 trains a fingerprinter alone, for every image size.
     """
 
-    images: Annotated[str, Size(4_096, low=1)]
+    images: Annotated[tuple[Path, ...], Size(64, low=1)]
     output: Path
     resume: bool
-    fingerprinter_steps: Annotated[int, Range(1, 10**9)]
-    verifier_steps: Annotated[int, Range(1, 10**9)]
+    fingerprinter_steps: Count
+    verifier_steps: Count
+    seed: Annotated[int, Range(0, 2**32 - 1)]
+    device: Device
 
 
 @canonical("pdfed/job/scorer-trained/v1")

@@ -83,11 +83,13 @@ def images(few: LabelledImages, tmp_path: Path) -> Path:
 
 def request(images: Path | str, output: Path, **changes: object) -> TrainScorer:
     fields: dict[str, object] = {
-        "images": str(images),
+        "images": (str(images),),
         "output": str(output),
         "resume": False,
         "fingerprinter_steps": 3,
         "verifier_steps": 3,
+        "seed": 1,
+        "device": "cpu",
     }
     return TrainScorer(**(fields | changes))  # type: ignore[arg-type]
 
@@ -113,7 +115,7 @@ def test_an_unfinished_training_is_resumed_only_when_asked_and_only_if_it_is_the
     with pytest.raises(UsageError, match="holds an unfinished training") as caught:
         train_scorer_to_folder(request(images, output))
     assert "--resume" in caught.value.hint
-    with pytest.raises(UsageError, match="on other images or with other steps"):
+    with pytest.raises(UsageError, match="on other images, or with other steps or another seed"):
         train_scorer_to_folder(request(images, output, resume=True, verifier_steps=4))
     stages: list[str] = []
     train_scorer_to_folder(request(images, output, resume=True), lambda stage, *_: stages.append(stage))
