@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants crash interop chaos divergence hostile
+.PHONY: help setup demo test e2e lint bench fuzz clean sim mutants crash interop chaos divergence hostile pool
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ sim: setup ## ten thousand simulated chains with faults and liars; goes on where
 
 mutants: setup ## do the tests catch bugs that are planted in consensus? (about two minutes)
 	$(BIN)/python -m tests.mutation
+
+pool: setup ## are copies found among real images, altered ones too? (minutes of a core for each of two data sets)
+	nice $(BIN)/python -m tests.diffusion.pool
 
 crash: setup ## kill processes at every write and 400 times at random; nothing signed twice, no block lost
 	$(BIN)/python -m tests.crash
