@@ -1,11 +1,11 @@
 """Training a task's scorer on the reference's training images, within a minute or two of a core.
 
-The fingerprinter is the shipped one, or is trained first (`diffusion.score.learn_fingerprinter`); then the verifier is
-trained on its frozen maps. The verifier sees pairs of an image as it is and a second one, as the paper has it: an
-augmented copy of any strength, or the image itself (positive); one of its nearest others, half of them as they are and
-half augmented (hard negative; mined by the cosine of pooled maps); or a blend of it with a near one, in which the other
-has the larger part (negative; ADR 0033). Views and their maps are computed once, so that the many short steps cost
-little.
+The fingerprinter, usually the shipped one, is first tuned to these images (`diffusion.score.learn_fingerprinter`); then
+the verifier is trained on its frozen maps. The verifier sees pairs of an image as it is and a second one, as the paper
+has it: an augmented copy of any strength, or the image itself (positive); one of its nearest others, half of them as
+they are and half augmented (hard negative; mined by the cosine of pooled maps); or a blend of it with a near one, in
+which the other has the larger part (negative; ADR 0033). Views and their maps are computed once, so that the many short
+steps cost little.
 
 Training is seeded but need not repeat across machines: the task pins the result. With a `Keeper` it goes on where it
 was interrupted, and ends with the very weights that it would have had.
@@ -38,13 +38,11 @@ __all__ = ["LearningPlan", "train_scorer", "train_verifier"]
 
 @dataclass(frozen=True, slots=True)
 class LearningPlan:
-    """How long to train: steps of each network, views per image in the verifier's pool.
+    """How long to train: steps of each network, views per image in the verifier's pool."""
 
-    ``fingerprinter_steps`` count only where no fingerprinter is given to start with.
-    """
-
-    fingerprinter_steps: int = 150
+    fingerprinter_steps: int = 100
     fingerprinter_batch: int = 64
+    rate_micro: int = 3_000
     verifier_steps: int = 1_000
     verifier_batch: int = 32
     views: int = 12
@@ -82,16 +80,20 @@ def train_scorer(
     """A scorer in float32, on the CPU, for images like ``train``.
 
     Args:
-        start: a trained fingerprinter, which stays as it is; without one it is trained on these images.
+        start: a fingerprinter to begin with, instead of random weights; with no ``fingerprinter_steps`` it stays as it
+            is.
         keeper: keeps what an interrupted training needs to go on; with the same images, seed and plan.
     """
     plan = plan or LearningPlan()
     channels, image_size = train.images.shape[1], train.images.shape[2]
-    if start is None:
+    if start is None or plan.fingerprinter_steps:
         start = train_fingerprinter(
             [source_of({image_size: train.images})],
             seed=seed,
-            plan=FingerprinterPlan(steps=plan.fingerprinter_steps, batch=plan.fingerprinter_batch),
+            plan=FingerprinterPlan(
+                steps=plan.fingerprinter_steps, batch=plan.fingerprinter_batch, rate_micro=plan.rate_micro
+            ),
+            start=start,
             device=device,
             report=report,
             keeper=keeper,

@@ -8,6 +8,7 @@ batch of colour pictures is made grey.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ def train_fingerprinter(
     *,
     seed: Hash,
     plan: FingerprinterPlan,
+    start: Fingerprinter | None = None,
     device: str = "cpu",
     report: Report = silent,
     keeper: Keeper = NOTHING_KEPT,
@@ -110,9 +112,11 @@ def train_fingerprinter(
     """A fingerprinter in float32, on the CPU, for inference.
 
     Args:
+        start: weights to begin with, instead of random ones; it is left alone.
         keeper: keeps what an interrupted training needs to go on; with the same sources, seed and plan.
     """
-    model = new_fingerprinter(seed).to(device)
+    model = new_fingerprinter(seed) if start is None else copy.deepcopy(start).train().requires_grad_(True)
+    model.to(device)
     weights, gradients = flatten_parameters(model)
     optimiser = FlatAdamW(weights, decay=0.05)
     rng = generator_of(seed)

@@ -85,7 +85,7 @@ def train_scorer_to_folder(request: TrainScorer, report: Report = silent) -> Sco
         train,
         seed=_seed(request),
         plan=plan,
-        start=None if request.fingerprinter_steps else shipped_fingerprinter(),
+        start=shipped_fingerprinter(),
         device=request.device,
         report=report,
         keeper=FileKeeper(unfinished),
@@ -96,7 +96,7 @@ def train_scorer_to_folder(request: TrainScorer, report: Report = silent) -> Sco
         "image_size": scorer.image_size,
         "channels": scorer.channels,
         "images": images if images in DATASETS else Path(images).name,
-        "fingerprinter": "trained" if request.fingerprinter_steps else "shipped",
+        "fingerprinter": "tuned" if request.fingerprinter_steps else "shipped",
         "seed": request.seed,
         "trained_on": len(train),
         "held_out": len(held_out),
@@ -236,7 +236,7 @@ def _readme(card: Mapping[str, Any]) -> str:
         ("image confirmed as a copy of any other (wrong)", figures["random_confirmed"]),
     ]
     own = card["plan"]["fingerprinter_steps"]
-    network = f"fingerprinter {own} steps" if card["fingerprinter"] == "trained" else "the shipped fingerprinter"
+    network = f"the shipped fingerprinter, tuned for {own} steps" if own else "the shipped fingerprinter"
     steps = f"{network}, verifier {card['plan']['verifier_steps']} steps"
     lines = "\n".join(f"| {what} | {value:.3f} |" for what, value in rows)
     return f"""# Scorer {card["extractor"]}

@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="D", help="folder to make")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted training")
     parser.add_argument(
-        "--fingerprinter-steps", type=int, default=0, metavar="N", help="default 0: the fingerprinter that is shipped"
+        "--fingerprinter-steps",
+        type=int,
+        default=100,
+        metavar="N",
+        help="default 100, from the shipped one on",
     )
     parser.add_argument(
         "--verifier-steps",

@@ -247,7 +247,7 @@ class TrainScorer:
         images: a known data set or a folder of images; several only for a fingerprinter alone.
         output: folder to create, complete or not at all; what is unfinished lies beside it.
         resume: go on where an interrupted training of the same output stopped; else one is an error.
-        fingerprinter_steps: 0 takes the shipped fingerprinter.
+        fingerprinter_steps: of tuning the shipped fingerprinter, or of training one alone.
         verifier_steps: 0 trains a fingerprinter alone, for every image size.
     """
 

@@ -208,7 +208,10 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=1_000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--verifier-steps", type=int, default=LearningPlan().verifier_steps)
-    parser.add_argument("--own-steps", type=int, default=0, help="train a fingerprinter on the training images instead")
+    parser.add_argument(
+        "--own-steps", type=int, default=LearningPlan().fingerprinter_steps, help="of the fingerprinter"
+    )
+    parser.add_argument("--from-scratch", action="store_true", help="begin with random weights, not the shipped ones")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -217,7 +220,7 @@ def main() -> int:
         started = time.process_time()
         case = load_case(name, arguments.size)
         plan = LearningPlan(fingerprinter_steps=arguments.own_steps, verifier_steps=arguments.verifier_steps)
-        start = None if arguments.own_steps else shipped_fingerprinter()
+        start = None if arguments.from_scratch else shipped_fingerprinter()
         scorer = train_scorer(case.train, seed=Hash(b"\x08" * 32), plan=plan, start=start)
         report = summary(run_case(case, scorer, seeds=arguments.seeds))
         everything[name] = {"train": len(case.train), "novel": len(case.novel), "removed": case.removed, **report}

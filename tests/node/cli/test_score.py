@@ -149,13 +149,13 @@ def test_train_scorer_shows_the_card(
 ) -> None:
     assert main(["train-scorer", "--images", "digits", "--out", "d", "--verifier-steps", "5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"out": str(tmp_path / "d"), **CARD}
-    assert requests == [TrainScorer(("digits",), str(tmp_path / "d"), False, 0, 5, 1, "cpu")]
+    assert requests == [TrainScorer(("digits",), str(tmp_path / "d"), False, 100, 5, 1, "cpu")]
 
 
 def test_a_folder_of_images_is_named_absolutely(requests: list[Request], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert main(["train-scorer", "--images", "mine", "--out", "d", "--resume", "--seed", "7", "--device", "cuda"]) == 0
-    assert requests == [TrainScorer((str(tmp_path / "mine"),), str(tmp_path / "d"), True, 0, 1_000, 7, "cuda")]
+    assert requests == [TrainScorer((str(tmp_path / "mine"),), str(tmp_path / "d"), True, 100, 1_000, 7, "cuda")]
 
 
 def test_what_the_worker_refuses_is_wrong_usage(requests: list[Request], capsys: pytest.CaptureFixture[str]) -> None:
