@@ -118,5 +118,6 @@ async def test_a_change_of_the_rules_has_every_transfer_checked_again(
         parameters = node.head.view.parameters
         dearer = replace(parameters, economy=replace(parameters.economy, fee=100))
         monkeypatch.setattr(LedgerView, "parameters", dearer)
+        monkeypatch.setattr(Draft, "parameters", dearer)
         node.mempool.settle(())
         assert len(node.mempool) == 0
