@@ -57,6 +57,9 @@ IN_FLIGHT_FIRST: Final = 2
 FASTER_FACTOR: Final = 2
 #: Peers one block is asked of at once.
 ASKED_OF_MAX: Final = 2
+#: The same for directories and nodes of files: they are small, and what they name cannot be asked for before they are
+#: here, so a peer with nothing to do asks for them too, however fast the others have been.
+NODE_ASKED_OF_MAX: Final = 4
 #: Blocks of one peer that have arrived and wait to be hashed and written, beside the one that is.
 WAITING_PER_PEER_MAX: Final = 1
 #: Blocks in flight from all peers: bounds what a transfer holds in memory, however many peers there are.

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from node.weights.cid import Block
+from node.weights.cid import Block, Codec
 from node.weights.errors import PeerFault, WeightsTooLarge
 from node.weights.limits import (
     ASKED_OF_MAX,
@@ -36,6 +36,7 @@ from node.weights.limits import (
     IN_FLIGHT_MAX,
     IN_FLIGHT_PER_PEER,
     LACKS_PER_PEER_MAX,
+    NODE_ASKED_OF_MAX,
     PEERS_PER_TRANSFER_MAX,
 )
 from node.weights.tree import PROFILE, Expected, Layout, children, tree_size_bytes
@@ -208,20 +209,25 @@ class Transfer:
             return ()
         chosen = tuple(islice((cid for cid in self._wanted if cid not in peer.lacks), room))
         if not chosen and not peer.asked:
-            chosen = tuple(islice(self._owed_by_slower(peer), room))
+            chosen = tuple(islice(self._owed_by_others(peer), room))
         for cid in chosen:
             self._wanted.pop(cid, None)
             peer.asked[cid] = None
         self._in_flight += len(chosen)
         return chosen
 
-    def _owed_by_slower(self, peer: _Peer) -> Iterator[Cid]:
-        """What peers owe that gave much fewer blocks than this one, and that it may have."""
+    def _owed_by_others(self, peer: _Peer) -> Iterator[Cid]:
+        """What this peer may have and others owe: nodes, and of those that gave much fewer blocks, chunks too."""
+        seen: set[Cid] = set()
         for other in self._peers.values():
-            if peer.given >= FASTER_FACTOR * (other.given + 1):
-                for cid in other.asked:
-                    if cid in self._pending and cid not in peer.lacks and self._asked_of(cid) < ASKED_OF_MAX:
-                        yield cid
+            slower = peer.given >= FASTER_FACTOR * (other.given + 1)
+            for cid in other.asked:
+                is_node = cid[1] == Codec.DAG_PB
+                if cid in seen or cid in peer.lacks or cid not in self._pending or not (slower or is_node):
+                    continue
+                seen.add(cid)
+                if self._asked_of(cid) < (NODE_ASKED_OF_MAX if is_node else ASKED_OF_MAX):
+                    yield cid
 
     def _asked_of(self, cid: Cid) -> int:
         return sum(cid in peer.asked for peer in self._peers.values())

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from node.weights.cid import Block, Codec
 from node.weights.dag import DirectoryNode, Link, encode_node
 from node.weights.errors import MalformedWeights, PeerFault, PeerFaultKind, WeightsTooLarge
-from node.weights.limits import IN_FLIGHT_FIRST, IN_FLIGHT_MAX, IN_FLIGHT_PER_PEER, LACKS_PER_PEER_MAX
+from node.weights.limits import (
+    IN_FLIGHT_FIRST,
+    IN_FLIGHT_MAX,
+    IN_FLIGHT_PER_PEER,
+    LACKS_PER_PEER_MAX,
+    NODE_ASKED_OF_MAX,
+)
 from node.weights.transfer import Done, NeedBlocks, NeedRoot, Transfer
 from node.weights.tree import Layout, put_directory, put_file, tree_size_bytes
 from pdfedchain.ids import Cid
@@ -96,15 +102,29 @@ def test_a_complete_store_needs_no_peer() -> None:
     assert not transfer.stuck
 
 
-def test_a_block_is_asked_of_one_peer_at_a_time() -> None:
+def test_a_chunk_is_asked_of_one_peer_at_a_time() -> None:
     folder = Folder()
     transfer = folder.transfer("a", "b")
-    look_up(transfer, {})
-    assert transfer.next_request("a") == (folder.cid,)
+    lacking = Block.of(Codec.RAW, squeeze("file", 100)[40:44])
+    look_up(transfer, {cid: block for cid, block in folder.blocks.items() if cid != lacking.cid})
+    assert transfer.next_request("a") == (lacking.cid,)
     assert transfer.next_request("b") == ()
     assert transfer.next_request("a") == ()
-    assert transfer.asked("a") == {folder.cid}
+    assert transfer.asked("a") == {lacking.cid}
     assert transfer.asked("b") == frozenset()
+
+
+def test_a_node_is_asked_of_several_since_nothing_else_can_be_asked_for_before() -> None:
+    folder = Folder()
+    names = [f"peer {number}" for number in range(NODE_ASKED_OF_MAX + 1)]
+    transfer = folder.transfer(*names)
+    look_up(transfer, {})
+    asked = [transfer.next_request(name) for name in names]
+    assert asked == [(folder.cid,)] * NODE_ASKED_OF_MAX + [()]
+    transfer.received(names[2], folder.blocks[folder.cid])
+    assert not transfer.is_missing(folder.cid)
+    transfer.received_late(names[0], folder.cid)
+    assert transfer.asked(names[0]) == frozenset()
 
 
 def in_the_middle(*peers: str) -> tuple[Folder, Transfer]:
