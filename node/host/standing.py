@@ -42,8 +42,10 @@ class Standing:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        #: By peer: until when, and from which network it was connected.
+        #: By peer: until when, and from which network it was connected. Those that are over stay until they make room.
         self._bans: dict[str, tuple[float, str]] = {}
+        #: By network: its peers among them.
+        self._peers: dict[str, set[str]] = {}
 
     def ban(self, peer_id: str, network: str, duration_s: float) -> None:
         """Refuse a peer for a while.
@@ -51,11 +53,11 @@ class Standing:
         Args:
             network: it is connected from; empty where that is not known, or is its listening address.
         """
-        now = self._clock()
-        self._bans = {peer: ban for peer, ban in self._bans.items() if ban[0] > now and peer != peer_id}
-        self._bans[peer_id] = (now + duration_s, network)
+        self._forget(peer_id)
+        self._bans[peer_id] = (self._clock() + duration_s, network)
+        self._peers.setdefault(network, set()).add(peer_id)
         if len(self._bans) > _BANS_MAX:
-            del self._bans[next(iter(self._bans))]
+            self._forget(next(iter(self._bans)))
 
     def bans_peer(self, peer_id: str) -> bool:
         """Whether a peer is refused now."""
@@ -63,6 +65,15 @@ class Standing:
 
     def bans_network(self, network: str) -> bool:
         """Whether an address is refused now."""
-        now = self._clock()
-        banned = sum(until > now and network == origin for until, origin in self._bans.values())
-        return bool(network) and banned >= PEERS_PER_NETWORK_MAX
+        if not network:
+            return False
+        for peer_id in [peer for peer in self._peers.get(network, ()) if not self.bans_peer(peer)]:
+            self._forget(peer_id)
+        return len(self._peers.get(network, ())) >= PEERS_PER_NETWORK_MAX
+
+    def _forget(self, peer_id: str) -> None:
+        _, network = self._bans.pop(peer_id, (0.0, ""))
+        peers = self._peers.get(network, set())
+        peers.discard(peer_id)
+        if not peers:
+            self._peers.pop(network, None)

@@ -52,3 +52,14 @@ def test_peers_of_unknown_origin_ban_no_address() -> None:
         standing.ban(str(number), "", 10.0)
     assert not standing.bans_network("")
     assert len(standing._bans) == 10_000
+
+
+def test_bans_that_make_room_count_for_their_address_no_more() -> None:
+    standing = Standing(lambda: 0.0)
+    for number in range(PEERS_PER_NETWORK_MAX):
+        standing.ban(f"first {number}", "192.0.2.1", 10.0)
+    for number in range(10_000):
+        assert standing.bans_network("192.0.2.1") is (number <= 10_000 - PEERS_PER_NETWORK_MAX)
+        standing.ban(str(number), "192.0.2.2", 10.0)
+    assert not standing.bans_network("192.0.2.1")
+    assert standing.bans_network("192.0.2.2")
