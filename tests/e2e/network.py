@@ -32,7 +32,7 @@ SETTLED = (CheckpointStatus.ACCEPTED, CheckpointStatus.REJECTED)
 def pdfed(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does."""
     done = subprocess.run(
-        [sys.executable, "-m", "node", *map(str, arguments)], capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, "-m", "node", *map(str, arguments)], capture_output=True, text=True, timeout=1_500, check=False
     )
     if check and done.returncode:
         raise AssertionError(f"pdfed {arguments} exits {done.returncode}: {done.stderr[-2_000:]}")
