@@ -7,7 +7,6 @@ it ends with its input. See `node.benches.finality` for the other side and for w
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import deque
@@ -20,6 +19,7 @@ import trio
 
 from node.ballot_book import BallotBook
 from node.benches.finality_floor import FloorNode
+from node.benches.lines import hear, hear_addresses, say
 from node.collector import relax_collector
 from node.core import Node, NodeParts
 from node.host.libp2p_host import open_host, quiet_libp2p_logging
@@ -238,9 +238,8 @@ async def _floor(index: int, directory: Path, load: Load) -> AsyncIterator[Subje
 
 
 async def _exchange(address: str) -> tuple[str, ...]:
-    _say({"address": address})
-    line = await _line()
-    return tuple(json.loads(line)["addresses"])
+    say({"address": address})
+    return await hear_addresses()
 
 
 async def _run(kind: str, index: int, directory: Path) -> None:
@@ -254,19 +253,9 @@ async def _run(kind: str, index: int, directory: Path) -> None:
             await trio.sleep(_POLL_S)
         # Gossip has its mesh with the next heartbeat.
         await trio.sleep(2.0)
-        _say({"connected": True})
-        while line := await _line():
-            command = json.loads(line)
-            _say(await load.sign() if "sign" in command else await load.run(subject, command))
-
-
-async def _line() -> str:
-    return await trio.to_thread.run_sync(sys.stdin.readline)
-
-
-def _say(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+        say({"connected": True})
+        while (command := await hear()) is not None:
+            say(await load.sign() if "sign" in command else await load.run(subject, command))
 
 
 def main() -> None:

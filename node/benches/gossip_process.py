@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import sys
 import time
@@ -19,6 +18,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from node.benches.figures import percentile
+from node.benches.lines import hear, hear_addresses, say
 from node.collector import relax_collector
 from node.host.interface import Host, HostLimits, Stream
 from node.host.libp2p_host import open_host, quiet_libp2p_logging
@@ -205,8 +205,8 @@ async def _run(kind: str, index: int, count: int) -> None:
     quiet_libp2p_logging()
     async with _host(index) as host:
         member = (GossipMember if kind == "gossip" else FloodMember)(host, index)
-        _say({"address": host.addresses[0]})
-        addresses = json.loads(await _line())["addresses"]
+        say({"address": host.addresses[0]})
+        addresses = await hear_addresses()
         for address in addresses[:index]:
             await host.connect(address)
         while len(host.connected_peers()) < count - 1:
@@ -215,19 +215,10 @@ async def _run(kind: str, index: int, count: int) -> None:
             await member.start(nursery)
             # Gossip has its mesh with the next heartbeat.
             await trio.sleep(3.0)
-            _say({"connected": True})
-            while line := await _line():
-                _say(await _run_load(member, json.loads(line)))
+            say({"connected": True})
+            while (command := await hear()) is not None:
+                say(await _run_load(member, command))
             nursery.cancel_scope.cancel()
-
-
-async def _line() -> str:
-    return await trio.to_thread.run_sync(sys.stdin.readline)
-
-
-def _say(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 import trio
 
+from node.benches.lines import hear, say
 from node.host.interface import Stream
 from node.host.libp2p_host import Libp2pHost, open_host, quiet_libp2p_logging
 from node.weights.fetch import fetch
@@ -83,13 +83,9 @@ async def _stock(seed: bytes, directory: Path) -> None:
 
 
 async def _obey(address: str, do: Operation) -> None:
-    _say({"address": address})
-    while line := await trio.to_thread.run_sync(sys.stdin.readline):
-        _say(await do(json.loads(line)))
-
-
-def _say(answer: Command) -> None:
-    print(json.dumps(answer), flush=True)  # noqa: T201 - the protocol with the parent process
+    say({"address": address})
+    while (command := await hear()) is not None:
+        say(await do(command))
 
 
 async def _connect(host: Libp2pHost, store: WeightsStore, command: Command) -> Command:
@@ -123,7 +119,7 @@ async def _fetch(host: Libp2pHost, store: WeightsStore, command: Command) -> Com
         nonlocal told
         if command.get("tell") and progress.blocks > told + progress.blocks_known // 16:
             told = progress.blocks
-            _say({"blocks": progress.blocks, "blocks_known": progress.blocks_known})
+            say({"blocks": progress.blocks, "blocks_known": progress.blocks_known})
 
     carrier = _Together(host) if command.get("together") else host
     trips_ms: list[float] = []
