@@ -1,8 +1,10 @@
 """Campaigns of millions of inputs over all targets: ``make fuzz``.
 
 Every target first gets its least number of inputs; then all get more in turn until the total is reached. Each run is a
-process of its own (`tests.fuzz.one`). What has been done is kept in ``build/fuzz``: the corpus of every target and the
-count, so that a campaign that was stopped goes on where it was. A finding stops it and names the command that shows it.
+process of its own: guided by coverage (`tests.fuzz.one`), and for a target too slow for that, one such run and then
+inputs near those that it has collected (`tests.fuzz.plain`). What has been done is kept in ``build/fuzz``: the corpus
+of every target and the count, so that a campaign that was stopped goes on where it was. A finding stops it and names
+the command that shows it.
 """
 
 from __future__ import annotations
@@ -53,17 +55,25 @@ def corpus_of(build: Path, target: Target) -> Path:
     return corpus
 
 
-def run_one(build: Path, target: Target, inputs: int, seed: int) -> Outcome:
-    """Give a target this many inputs in a process of its own."""
+def run_one(build: Path, target: Target, inputs: int, seed: int, guided: bool) -> Outcome:
+    """Give a target this many inputs in a process of its own, guided by coverage or not."""
     findings = build / "findings"
     findings.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable, "-m", "tests.fuzz.one", target.name,
+    artifact = f"{findings}/{target.name.replace('/', '_')}-"
+    rss_limit_mib = _IDLE_MIB + target.memory_mib
+    corpus = str(corpus_of(build, target))
+    by_coverage = [
+        "tests.fuzz.one", target.name,
         f"-runs={inputs}", f"-max_total_time={_BATCH_S}", f"-seed={seed}",
-        f"-timeout={_TIMEOUT_S}", f"-rss_limit_mb={_IDLE_MIB + target.memory_mib}",
-        f"-artifact_prefix={findings}/{target.name.replace('/', '_')}-", "-print_final_stats=1", "-verbosity=0",
-        str(corpus_of(build, target)),
+        f"-timeout={_TIMEOUT_S}", f"-rss_limit_mb={rss_limit_mib}",
+        f"-artifact_prefix={artifact}", "-print_final_stats=1", "-verbosity=0", corpus,
     ]  # fmt: skip
+    near_it = [
+        "tests.fuzz.plain", target.name, corpus,
+        f"--inputs={inputs}", f"--wall-s={_BATCH_S}", f"--seed={seed}",
+        f"--timeout-s={_TIMEOUT_S}", f"--rss-limit-mib={rss_limit_mib}", f"--artifact={artifact}{seed}",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", *(by_coverage if guided else near_it)]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -92,6 +102,7 @@ class Campaign:
         self.counts: dict[str, int] = kept.get("counts", {})
         self.peaks_mib: dict[str, int] = kept.get("peaks_mib", {})
         self.slowest_s: dict[str, int] = kept.get("slowest_s", {})
+        self.slow: set[str] = {*kept.get("slow", ())}
         self.wall_s: float = kept.get("wall_s", 0.0)
 
     @property
@@ -112,6 +123,7 @@ class Campaign:
             "counts": dict(sorted(self.counts.items())),
             "peaks_mib": dict(sorted(self.peaks_mib.items())),
             "slowest_s": dict(sorted(self.slowest_s.items())),
+            "slow": sorted(self.slow),
         }
         temporary = self._path.with_suffix(".tmp")
         temporary.write_text(json.dumps(document, indent=1) + "\n")
@@ -152,7 +164,8 @@ def main() -> int:
                 if name is None:
                     break
                 seed = 1 + campaign.counts.get(name, 0) % 2**31
-                running[pool.submit(run_one, options.build, targets[name], _BATCH_INPUTS, seed)] = name
+                guided = name not in campaign.slow
+                running[pool.submit(run_one, options.build, targets[name], _BATCH_INPUTS, seed, guided)] = name
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -165,6 +178,8 @@ def main() -> int:
                     campaign.save()
                     return 1
                 campaign.add(name, outcome)
+                if outcome.inputs < _BATCH_INPUTS:
+                    campaign.slow.add(name)
                 campaign.wall_s = before_s + time.monotonic() - started_s
                 campaign.save()
                 print(

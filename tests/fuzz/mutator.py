@@ -15,7 +15,10 @@ import msgpack
 
 from tests.fuzz.target import LENGTH_MAX
 
-__all__ = ["mutate_bytes", "mutate_structure"]
+__all__ = ["FLAGGED", "mutate_bytes", "mutate_structure"]
+
+#: Targets that read a first byte as flags, before the structure.
+FLAGGED = ("handle/consensus-message", "handle/transaction", "handle/mempool")
 
 _NUMBERS = (0, 1, 2, 3, -1, 127, 128, 255, 256, 2**15, 2**31, 2**32 - 1, 2**53, 2**63 - 1, 2**64 - 1, -(2**63))
 

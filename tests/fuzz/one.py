@@ -18,12 +18,9 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["pdfedchain", "node", "diffusion"], enable_loader_override=False):
-    from tests.fuzz.mutator import mutate_structure
+    from tests.fuzz.mutator import FLAGGED, mutate_structure
     from tests.fuzz.target import LENGTH_MAX
     from tests.fuzz.targets import all_targets
-
-#: A first byte that a target reads as flags, before the structure.
-_FLAGGED = ("handle/consensus-message", "handle/transaction", "handle/mempool")
 
 
 def main(arguments: list[str]) -> None:
@@ -31,7 +28,7 @@ def main(arguments: list[str]) -> None:
     logging.disable(logging.CRITICAL)
     name = arguments[1]
     target = all_targets()[name]
-    skipped = 1 if name in _FLAGGED else 0
+    skipped = 1 if name in FLAGGED else 0
 
     def mutate(data: bytes, size_max: int, seed: int) -> bytes:
         rng = random.Random(seed)
