@@ -17,16 +17,13 @@ from node.host.yamux import (
     DEFAULT_WINDOW_SIZE,
     WindowWatch,
     grant_room,
-    take_arrived,
-    wait_arrived,
     write_now,
 )
+from node.host.yamux_reading import take_arrived, take_rest, wait_arrived
 
 __all__ = ["BROKEN", "Libp2pStream"]
 
 log = logging.getLogger(__name__)
-
-_READ_SIZE_BYTES: Final = 262_144
 
 #: What a peer may send ahead of us on one stream once it sends much: 40 MB/s at a round trip of 50 ms.
 _WINDOW_SIZE_BYTES: Final = 2_097_152
@@ -83,7 +80,7 @@ class Libp2pStream(FrameStream):
         arrived = take_arrived(self._muxed)
         if arrived:
             await trio.lowlevel.cancel_shielded_checkpoint()
-        # What woke us may be taken already, so look again; libp2p's own reading does not know what is kept here.
+        # What woke us may be taken already, so look again.
         while not arrived and await wait_arrived(self._muxed):
             arrived = take_arrived(self._muxed)
         if arrived:
@@ -92,7 +89,7 @@ class Libp2pStream(FrameStream):
                 self._arrived.put(part)
             return arrived[-1]
         try:
-            data: bytes = await self._muxed.conn.read_stream(self._muxed.stream_id, _READ_SIZE_BYTES)
+            data = await take_rest(self._muxed)
         except MuxedStreamEOF:
             if self._muxed.reset_received:
                 raise StreamClosed(self.peer_id, reason="reset") from None

@@ -39,7 +39,7 @@ from libp2p.stream_muxer.yamux.yamux import (
     YamuxStream,
 )
 
-from node.host.framing import Arrived, Part
+from node.host.framing import Arrived
 from node.host.session import Session
 
 __all__ = [
@@ -51,8 +51,6 @@ __all__ = [
     "YamuxOnly",
     "dialling_bulk",
     "grant_room",
-    "take_arrived",
-    "wait_arrived",
     "write_now",
 ]
 
@@ -309,32 +307,6 @@ class WindowWatch:
             self._changed = trio.Event()
         with trio.move_on_after(_WINDOW_LOOK_S):
             await self._changed.wait()
-
-
-def take_arrived(stream: YamuxStream) -> list[Part]:
-    """What has arrived on a stream, all of it, without a copy; empty where only waiting, or an end, can follow."""
-    watch = stream.window_lock
-    if isinstance(watch, WindowWatch) and watch.arrived.size_bytes and not stream.reset_received:
-        return watch.arrived.take_parts(watch.arrived.size_bytes)
-    buffers = stream.conn.stream_buffers
-    arrived = buffers.get(stream.stream_id)
-    if not arrived or stream.closed or stream.recv_closed or stream.reset_received:
-        return []  # libp2p's own reading also ends streams, in the right order
-    buffers[stream.stream_id] = bytearray()
-    return [arrived]
-
-
-async def wait_arrived(stream: YamuxStream) -> bool:
-    """Wait for something to arrive; false at once where only an end can follow, which libp2p's own reading tells."""
-    conn = stream.conn
-    event = conn.stream_events.get(stream.stream_id)
-    ended = stream.closed or stream.recv_closed or stream.reset_received or conn.event_shutting_down.is_set()
-    if ended or event is None or stream.stream_id not in conn.streams:
-        return False
-    await event.wait()
-    if stream.stream_id in conn.stream_events:
-        conn.stream_events[stream.stream_id] = trio.Event()
-    return True
 
 
 def write_now(stream: YamuxStream, data: bytes | memoryview) -> bool:
