@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 #: What a peer may send ahead of us on one stream once it sends much: 40 MB/s at a round trip of 50 ms.
 _WINDOW_SIZE_BYTES: Final = 2_097_152
 
-#: Room is reported in steps of half the first window.
-_ROOM_STEP_SIZE_BYTES: Final = DEFAULT_WINDOW_SIZE // 2
+#: Room is reported in steps of half the first window, and later of a quarter of the larger one.
+_ROOM_STEP_FIRST_SIZE_BYTES: Final = DEFAULT_WINDOW_SIZE // 2
+_ROOM_STEP_SIZE_BYTES: Final = _WINDOW_SIZE_BYTES // 4
 
 #: What libp2p raises when a connection or a stream is no more.
 BROKEN: Final = (BaseLibp2pError, OSError, trio.ClosedResourceError, trio.BrokenResourceError)
@@ -50,6 +51,7 @@ class Libp2pStream(FrameStream):
         self._window = WindowWatch(net.muxed_stream)
         self._room_owed = 0
         self._room_extra = _WINDOW_SIZE_BYTES - DEFAULT_WINDOW_SIZE
+        self._room_step = _ROOM_STEP_FIRST_SIZE_BYTES
 
     def _write_now(self, data: bytes | memoryview) -> bool:
         self._check_writable()
@@ -102,12 +104,13 @@ class Libp2pStream(FrameStream):
     def _make_room(self, size_bytes: int) -> None:
         """Let the peer send as much as was read, and at first what makes its window `_WINDOW_SIZE_BYTES`."""
         self._room_owed += size_bytes
-        if self._room_owed >= _ROOM_STEP_SIZE_BYTES:
+        if self._room_owed >= self._room_step:
             try:
                 grant_room(self._muxed, self._room_owed + self._room_extra)
             except BROKEN as error:
                 log.debug("no window update to %s: %s", self.peer_id, error)
             self._room_owed = self._room_extra = 0
+            self._room_step = _ROOM_STEP_SIZE_BYTES
 
     async def _close(self) -> None:
         try:

@@ -20,11 +20,12 @@ import logging
 import struct
 from collections import deque
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import trio
 from libp2p.io.exceptions import ConnectionClosedError, IOException
 from libp2p.network.connection.exceptions import RawConnError
+from libp2p.security.noise.io import MAX_PLAINTEXT_LENGTH
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux.yamux import (
     DEFAULT_WINDOW_SIZE,
@@ -56,8 +57,12 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-#: One yamux frame of this much data fits one noise message (65,535 - 16 of MAC - 12 of header).
-DATA_SIZE_BYTES_MAX: Final = 65_507
+#: One yamux frame carries this much data at most: four whole noise messages, behind a small one with the header. It
+#: fits into the first window, and costs a quarter of what frames of one noise message cost, on both sides.
+DATA_SIZE_BYTES_MAX: Final = 4 * MAX_PLAINTEXT_LENGTH
+
+#: Smaller data is copied behind its header, larger data is sent from where it lies.
+_COPIED_SIZE_BYTES_MAX: Final = MAX_PLAINTEXT_LENGTH - HEADER_SIZE
 
 #: Senders wait above this much queued data; a socket takes a few hundred kilobytes at once.
 _QUEUED_SIZE_BYTES_SOFT_MAX: Final = 262_144
@@ -88,6 +93,14 @@ BULK_PROTOCOL_ID: Final = "/pdfed/bulk/yamux/1.0.0"
 dialling_bulk: Final[ContextVar[bool]] = ContextVar("dialling_bulk", default=False)
 
 
+class _Queued(NamedTuple):
+    """A frame in line."""
+
+    parts: tuple[bytes | memoryview, ...]
+    size_bytes: int
+    written: trio.Event | None
+
+
 class QueuedYamux(Yamux):  # type: ignore[misc]
     """A yamux connection whose frames are written by one task.
 
@@ -100,7 +113,7 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
     def __init__(self, secured_conn: Any, *args: Any, **options: Any) -> None:
         self._session = Session(secured_conn)
         super().__init__(Headers(self, self._session), *args, **options)
-        self._queue: deque[tuple[bytes, trio.Event | None]] = deque()
+        self._queue: deque[_Queued] = deque()
         self._queued_size_bytes = 0
         self._queue_filled = trio.Event()
         self._room = trio.Event()
@@ -116,13 +129,13 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
             while True:
                 while self._queue:
                     taken = self._take_queued()
-                    await self._session.write_all([frame for frame, _ in taken])
-                    self._queued_size_bytes -= sum(len(frame) for frame, _ in taken)
+                    await self._session.write_all([part for queued in taken for part in queued.parts])
+                    self._queued_size_bytes -= sum(queued.size_bytes for queued in taken)
                     if not self.congested:
                         self._room.set()
-                    for _, written in taken:
-                        if written is not None:
-                            written.set()
+                    for queued in taken:
+                        if queued.written is not None:
+                            queued.written.set()
                 self._queue_filled = trio.Event()
                 await self._queue_filled.wait()
         except (IOException, RawConnError, OSError, trio.ClosedResourceError, trio.BrokenResourceError) as error:
@@ -132,22 +145,22 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
         finally:
             self._writing_ended = True
             self._room.set()
-            for _, written in self._queue:
-                if written is not None:
-                    written.set()
+            for queued in self._queue:
+                if queued.written is not None:
+                    queued.written.set()
             self._queue.clear()
             self._queued_size_bytes = 0
 
-    def _take_queued(self) -> list[tuple[bytes, trio.Event | None]]:
+    def _take_queued(self) -> list[_Queued]:
         """The frames to write next: one at least, and no more than is to lie in the socket's buffer at once."""
         taken = [self._queue.popleft()]
-        size_bytes = len(taken[0][0])
-        while self._queue and (size_bytes := size_bytes + len(self._queue[0][0])) <= _WRITE_SIZE_BYTES:
+        size_bytes = taken[0].size_bytes
+        while self._queue and (size_bytes := size_bytes + self._queue[0].size_bytes) <= _WRITE_SIZE_BYTES:
             taken.append(self._queue.popleft())
         return taken
 
-    def enqueue(self, frame: bytes, written: trio.Event | None = None) -> None:
-        """Put a frame in line.
+    def enqueue(self, *parts: bytes | memoryview, written: trio.Event | None = None) -> None:
+        """Put a frame in line, whose parts stay as they are until it is written.
 
         Raises:
             ConnectionClosedError: the connection has ended, or the peer has not read for very long.
@@ -158,8 +171,9 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
             # Ends the writer, and with it the connection; the socket closes at its next write.
             self._nursery.cancel_scope.cancel()
             raise ConnectionClosedError("connection closed: the peer does not read", transport="yamux")
-        self._queue.append((frame, written))
-        self._queued_size_bytes += len(frame)
+        queued = _Queued(parts, sum(map(len, parts)), written)
+        self._queue.append(queued)
+        self._queued_size_bytes += queued.size_bytes
         self._queue_filled.set()
 
     @property
@@ -178,7 +192,7 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
         kind = data[1]
         if kind == TYPE_GO_AWAY or (kind == TYPE_DATA and self.congested):
             written = trio.Event()
-            self.enqueue(data, written)
+            self.enqueue(data, written=written)
             await written.wait()
             if self._writing_ended:
                 raise ConnectionClosedError("connection closed", transport="yamux")
@@ -318,7 +332,11 @@ def write_now(stream: YamuxStream, data: bytes | memoryview) -> bool:
     conn = stream.conn
     if len(data) > min(stream.send_window, DATA_SIZE_BYTES_MAX) or conn.congested:
         return False
-    conn.enqueue(b"".join((_HEADER.pack(0, TYPE_DATA, 0, stream.stream_id, len(data)), data)))
+    header = _HEADER.pack(0, TYPE_DATA, 0, stream.stream_id, len(data))
+    if len(data) <= _COPIED_SIZE_BYTES_MAX:
+        conn.enqueue(b"".join((header, data)))
+    else:
+        conn.enqueue(header, data)
     stream.send_window -= len(data)
     return True
 

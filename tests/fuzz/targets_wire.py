@@ -7,7 +7,7 @@ that.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -64,14 +64,15 @@ class _Socket:
         self.is_open = True
         self.written_size_bytes = 0
 
-    async def read(self, size_bytes: int) -> bytes:
+    async def receive_into(self, buffer: memoryview) -> int:
         await trio.lowlevel.checkpoint()
-        data, self._incoming = self._incoming[:size_bytes], self._incoming[size_bytes:]
-        return data
+        data, self._incoming = self._incoming[: len(buffer)], self._incoming[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
 
-    async def write(self, data: bytes) -> None:
+    async def send(self, pieces: Sequence[bytes | memoryview]) -> None:
         await trio.lowlevel.checkpoint()
-        self.written_size_bytes += len(data)
+        self.written_size_bytes += sum(map(len, pieces))
 
     async def close(self) -> None:
         await trio.lowlevel.checkpoint()

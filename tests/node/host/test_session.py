@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 from hypothesis import given
@@ -33,8 +35,8 @@ class Sink:
     def __init__(self) -> None:
         self.written = bytearray()
 
-    async def write(self, data: bytes) -> None:
-        self.written += data
+    async def send(self, pieces: Sequence[bytes | memoryview]) -> None:
+        self.written += b"".join(pieces)
 
 
 async def written(session_end: NoiseConnection, frames: list[bytes]) -> bytes:

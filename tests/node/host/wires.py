@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,14 @@ class Wire:
 
     async def write(self, data: bytes) -> None:
         await self.closed.wait()
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        data = await self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    async def send(self, pieces: Sequence[bytes | memoryview]) -> None:
+        await self.write(b"".join(pieces))
 
     async def close(self) -> None:
         self.closed.set()
