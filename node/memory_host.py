@@ -27,6 +27,8 @@ from typing import Final
 
 import trio
 
+from node.host.conduct import Conduct
+from node.host.entrance import Entrance
 from node.host.framing import serve
 from node.host.identity import check_peer_id, peer_id_of_seed
 from node.host.interface import (
@@ -56,7 +58,7 @@ _FOUND_MAX: Final = 16
 class MemoryHost:
     """See `node.host.interface.Host`; made by `MemoryNetwork.open_host`."""
 
-    def __init__(self, network: MemoryNetwork, peer_id: str, address: str, limits: HostLimits) -> None:
+    def __init__(self, network: MemoryNetwork, peer_id: str, address: str, site: str, limits: HostLimits) -> None:
         self.counters: Counter[str] = Counter()
         self.limits = limits
         self._network = network
@@ -67,8 +69,11 @@ class MemoryHost:
         self._fault_listener: FaultListener | None = None
         self._streams: dict[str, set[MemoryStream]] = {}
         self._streams_inbound: Counter[str] = Counter()
-        self._inbound: set[str] = set()
-        self._banned_until: dict[str, float] = {}
+        self.site = site
+        #: By peer that has dialled us: from where.
+        self._inbound: dict[str, str] = {}
+        self._entrance = Entrance(limits, self.counters, trio.current_time)
+        self._conduct = Conduct(limits, self.counters, trio.current_time)
         self._strangers = Strangers(self.counters)
         self._seen: dict[bytes, None] = {}
         self._sequence = count()
@@ -96,10 +101,16 @@ class MemoryHost:
 
     def bans(self, peer_id: str) -> bool:
         """Whether connections with a peer are refused now."""
-        return trio.current_time() < self._banned_until.get(peer_id, 0.0)
+        return self._entrance.standing.bans_peer(peer_id)
 
     def learn(self, address: str) -> None:
-        self._check_address(address)
+        base, _ = self._check_address(address)
+        if base in self._network.hosts:
+            self._entrance.learn(self._network.hosts[base].site)
+
+    def vouch(self, peer_id: str) -> None:
+        if peer_id in self._inbound:
+            self._entrance.vouch(peer_id, self._inbound[peer_id])
 
     def _check_address(self, address: str) -> tuple[str, str]:
         base, separator, peer_id = address.partition("/p2p/")
@@ -133,12 +144,23 @@ class MemoryHost:
         if base not in self._network.hosts:
             raise DialFailed(address, "nobody listens there")
         if peer_id not in self._streams:
-            if len(other._inbound) >= other.limits.connections_inbound_max:
-                raise DialFailed(address, "no answer in time")
-            other._inbound.add(self._peer_id)
+            other.admit(self._peer_id, self.site, address)
         self._meet(other)
         other._meet(self)
         return peer_id
+
+    def admit(self, peer_id: str, site: str, address: str) -> None:
+        """Give a place to a peer that dials.
+
+        Raises:
+            DialFailed: there is none for it.
+        """
+        if len(self._inbound) >= self.limits.connections_inbound_max:
+            raise DialFailed(address, "no answer in time")
+        if not self._entrance.admit(site):
+            self._entrance.wasted(site)
+            raise DialFailed(address, "the connection was closed")
+        self._inbound[peer_id] = site
 
     def _meet(self, other: MemoryHost) -> None:
         if other.peer_id in self._streams:
@@ -158,7 +180,10 @@ class MemoryHost:
 
     def lose(self, peer_id: str) -> None:
         """The connection with a peer has ended."""
-        self._inbound.discard(peer_id)
+        site = self._inbound.pop(peer_id, None)
+        if site is not None:
+            self._entrance.leave(site)
+            self._entrance.left(peer_id)
         for stream in self._streams.pop(peer_id, set()):
             stream.break_off()
         channel = self._gossip_in.pop(peer_id, None)
@@ -166,7 +191,7 @@ class MemoryHost:
             channel.close()
 
     async def ban(self, peer_id: str, duration_s: float) -> None:
-        self._banned_until[peer_id] = trio.current_time() + duration_s
+        self._entrance.ban(peer_id, self._inbound.get(peer_id, ""), duration_s)
         await self.disconnect(peer_id)
 
     def set_stream_handler(self, protocol: str, handler: StreamHandler) -> None:
@@ -186,14 +211,34 @@ class MemoryHost:
             raise NotConnected(peer_id)
         if protocol not in other._handlers:
             raise ProtocolRefused(peer_id, protocol, "not supported")
-        if other._streams_inbound[self._peer_id] >= other.limits.streams_inbound_per_peer_max:
-            other.counters["streams_refused"] += 1
-            raise ProtocolRefused(peer_id, protocol, "reset")
+        other.may_open(self._peer_id, protocol)
         there, back = Pipe(link), Pipe(link)
         ours = MemoryStream(peer_id, protocol, back, there)
         self._streams[peer_id].add(ours)
         other.take_stream(MemoryStream(self._peer_id, protocol, there, back))
         return ours
+
+    def may_open(self, peer_id: str, protocol: str) -> None:
+        """Count a stream that a peer opens.
+
+        Raises:
+            ProtocolRefused: it has opened too many.
+        """
+        if reason := self._conduct.opened(peer_id):
+            self._expel(peer_id, reason)
+            raise ProtocolRefused(self._peer_id, protocol, "the connection was closed")
+        if self._streams_inbound[peer_id] >= self.limits.streams_inbound_per_peer_max:
+            self.counters["streams_refused"] += 1
+            self._barren(peer_id, 0.0)
+            raise ProtocolRefused(self._peer_id, protocol, "reset")
+
+    def _barren(self, peer_id: str, held_s: float) -> None:
+        if reason := self._conduct.barren(peer_id, held_s):
+            self._expel(peer_id, reason)
+
+    def _expel(self, peer_id: str, reason: str) -> None:
+        self._fault(peer_id, reason)
+        self._network.break_off(self._peer_id, peer_id)
 
     def take_stream(self, stream: MemoryStream) -> None:
         """Serve a stream that a peer has opened."""
@@ -209,6 +254,9 @@ class MemoryHost:
         finally:
             self._streams_inbound[stream.peer_id] -= 1
             streams.discard(stream)
+        # What ends with its connection says nothing.
+        if stream.barren_s is not None and self._streams.get(stream.peer_id) is streams:
+            self._barren(stream.peer_id, stream.barren_s)
 
     def provide(self, cid: bytes) -> None:
         self._network.providers.setdefault(cid, {})[self._peer_id] = None
@@ -314,12 +362,13 @@ class MemoryNetwork:
 
     @asynccontextmanager
     async def open_host(
-        self, seed: bytes, listen: str = "", *, limits: HostLimits | None = None
+        self, seed: bytes, listen: str = "", *, site: str = "", limits: HostLimits | None = None
     ) -> AsyncIterator[MemoryHost]:
         """A host that can be reached inside the block.
 
         Args:
             listen: ``/memory/<name>``; a free one where empty.
+            site: what stands for an IP address; hosts that name none have one each.
 
         Raises:
             PortTaken: another host listens there.
@@ -330,7 +379,7 @@ class MemoryNetwork:
             raise InvalidAddress(address, "only /memory/ is spoken here")
         if address in self.hosts:
             raise PortTaken(address)
-        host = MemoryHost(self, peer_id_of_seed(seed), address, limits or HostLimits())
+        host = MemoryHost(self, peer_id_of_seed(seed), address, site or address, limits or HostLimits())
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             host.nursery = nursery

@@ -351,6 +351,7 @@ class Peers:
         previous = self._channels.get(channel.peer_id)
         if channel.peer_id in self._found:
             self._met.add(channel.peer_id)
+        self._host.vouch(channel.peer_id)
         self._channels[channel.peer_id] = channel
         if previous is None:
             log.info("%s is up at height %d", channel.peer_id, channel.hello.height)

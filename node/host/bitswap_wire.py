@@ -156,4 +156,6 @@ async def receive_message(
     if not has_room(size_bytes):
         await stream.reset()
         raise NoRoom(stream.peer_id, reason=f"no room for a message of {size_bytes} bytes")
-    return decode_message(await stream.read_exactly(size_bytes))
+    data = await stream.read_exactly(size_bytes)
+    stream.note_request()
+    return decode_message(data)

@@ -100,6 +100,9 @@ class FrameStream(ABC):
         self._protocol = protocol
         self._arrived = Arrived()
         self._received_size_bytes = 0
+        self._opened_at = trio.current_time()
+        self._was_awaited = False
+        self._requests = 0
         self._sending = trio.Lock()
         self._closed = False
 
@@ -114,6 +117,14 @@ class FrameStream(ABC):
     @property
     def received_size_bytes(self) -> int:
         return self._received_size_bytes
+
+    @property
+    def barren_s(self) -> float | None:
+        """Its age if a request was waited for and none has arrived whole; None otherwise."""
+        return trio.current_time() - self._opened_at if self._was_awaited and not self._requests else None
+
+    def note_request(self) -> None:
+        self._requests += 1
 
     @abstractmethod
     def _write_now(self, data: bytes | memoryview) -> bool:
@@ -185,6 +196,7 @@ class FrameStream(ABC):
 
     async def _fill(self, size_bytes: int) -> None:
         self._check_open()
+        self._was_awaited = True
         while self._arrived.size_bytes < size_bytes:
             data = await self._read_some()
             if not data:
@@ -202,6 +214,7 @@ class FrameStream(ABC):
             raise FrameTooLarge(self._peer_id, size_bytes, size_bytes_max)
         await self._fill(FRAME_HEADER_SIZE_BYTES + size_bytes)
         self._arrived.take(FRAME_HEADER_SIZE_BYTES)
+        self.note_request()
         return self._arrived.take(size_bytes)
 
     async def read_exactly(self, size_bytes: int) -> bytes:

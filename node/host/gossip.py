@@ -31,7 +31,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import trio
@@ -54,6 +54,7 @@ from node.host.gossip_router import MendedGossipSub
 from node.host.interface import Accept, FaultListener, FrameTooLarge, HostLimits, StreamClosed
 from node.host.mends import GuardedManager
 from node.host.strangers import Strangers
+from node.host.stream import Libp2pStream
 from pdfedchain.errors import DecodeError, InputError, SignatureError
 
 __all__ = ["MendedGossipSub", "MendedPubsub", "new_gossip"]
@@ -120,7 +121,8 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
         limits: HostLimits,
         counters: Counter[str],
         fault: FaultListener,
-        wrap: Callable[[Any], FrameStream],
+        wrap: Callable[[Any], Libp2pStream],
+        ended: Callable[[Libp2pStream], Awaitable[None]],
     ) -> None:
         super().__init__(RememberingHost(host), router, seen_ttl=600, validation_cache_ttl=300, strict_signing=True)
         self.counter = time.time_ns()
@@ -130,6 +132,7 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
         self._counters = counters
         self._fault = fault
         self._wrap = wrap
+        self._ended = ended
         self._accept: dict[str, Accept] = {}
         self._usefulness = _Usefulness()
         self._readers: Counter[ID] = Counter()
@@ -171,6 +174,7 @@ class MendedPubsub(Pubsub):  # type: ignore[misc]
                 del self._readers[peer_id]
             await frames.reset()
             self._handle_dead_peer(peer_id)
+            await self._ended(frames)
 
     async def _handle_rpc(self, peer_id: ID, rpc: rpc_pb2.RPC) -> None:
         for subscription in clean_subscriptions(rpc.subscriptions, self._counters):
@@ -281,6 +285,7 @@ async def _read_rpc(frames: FrameStream) -> rpc_pb2.RPC:
         size_bytes = await _size(frames, first[0])
         rpc = rpc_pb2.RPC()
         rpc.ParseFromString(await frames.read_exactly(size_bytes))
+        frames.note_request()
         return rpc
 
 
@@ -311,12 +316,16 @@ def new_gossip(
     limits: HostLimits,
     counters: Counter[str],
     fault: FaultListener,
-    wrap: Callable[[Any], FrameStream],
+    wrap: Callable[[Any], Libp2pStream],
+    ended: Callable[[Libp2pStream], Awaitable[None]],
 ) -> tuple[MendedPubsub, MendedGossipSub]:
     """Pubsub and router with the measured configuration.
 
     Only meshsub 1.1.0: 1.2 costs twice the processor time. Heartbeat each second instead of each two minutes, adaptive
     mode off (it slows the heartbeat to 30 s), libp2p's own rate limit off (it drops our own messages too).
+
+    Args:
+        ended: told of each stream of gossip that a peer had opened.
     """
     router = MendedGossipSub(
         protocols=[PROTOCOL_ID_V11],
@@ -329,5 +338,5 @@ def new_gossip(
         eclipse_protection_enabled=False,
     )
     router.counters = counters
-    pubsub = MendedPubsub(host, router, limits=limits, counters=counters, fault=fault, wrap=wrap)
+    pubsub = MendedPubsub(host, router, limits=limits, counters=counters, fault=fault, wrap=wrap, ended=ended)
     return pubsub, router

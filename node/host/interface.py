@@ -155,10 +155,17 @@ class HostLimits:
         connections_reserved: of these, for peers whose address this host knows (`Host.learn`); at most a quarter.
         connections_per_address_max: of all, from one IP address; a household or a data centre may share one. An IPv6
             address counts by its first 64 bits.
+        connections_wasted_per_address_per_s, connections_wasted_per_address_burst: connections of one address that are
+            refused as too many or show no identity, in the long run, and at once; beyond it the address is barred for a
+            while (`node.host.entrance`). An honest node dials anew every ten seconds at most; a check of an open port
+            comes every few seconds.
         handshake_timeout_s: an inbound connection without an identity after so long is closed.
         streams_inbound_per_peer_max: streams one peer may have open with us; go-libp2p allows 256 by default.
         streams_per_peer_per_s, streams_per_peer_burst: streams one peer may open in the long run, and at once; beyond
-            it loses its connection.
+            it loses its connection. Nodes open some in a minute, programs of IPFS one for each message.
+        streams_barren_per_peer_per_s, streams_barren_per_peer_burst: the same of streams without a request
+            (`node.host.conduct`). An honest node leaves one behind when a transfer ends early. All
+            sixteen that serve weights to one peer are beyond it if they are left to time out.
         gossip_size_bytes_max: payload of one gossip message; gossipsub loses what is above 1 MiB without a word, so
             this leaves room for the envelope.
         gossip_queue_max, gossip_queue_size_bytes_max: messages waiting to be sent to one peer, and their bytes.
@@ -169,10 +176,14 @@ class HostLimits:
     connections_inbound_max: int = 256
     connections_reserved: int = 64
     connections_per_address_max: int = 64
+    connections_wasted_per_address_per_s: float = 1.0
+    connections_wasted_per_address_burst: float = 128.0
     handshake_timeout_s: float = 10.0
     streams_inbound_per_peer_max: int = 256
     streams_per_peer_per_s: float = 128.0
     streams_per_peer_burst: float = 2_048.0
+    streams_barren_per_peer_per_s: float = 0.5
+    streams_barren_per_peer_burst: float = 64.0
     gossip_size_bytes_max: int = 1_047_552
     gossip_queue_max: int = 4_096
     gossip_queue_size_bytes_max: int = 8_388_608
@@ -204,6 +215,13 @@ class Stream(Protocol):
     @property
     def received_size_bytes(self) -> int:
         """What has been read of it so far, parts of frames included: it grows while a large frame arrives."""
+        ...
+
+    def note_request(self) -> None:
+        """Say that a whole request has arrived, in a protocol without frames. A frame counts by itself.
+
+        A stream whose peer was waited for and that ends without one counts against that peer.
+        """
         ...
 
     async def send_frame(self, frame: bytes) -> None:
@@ -322,6 +340,10 @@ class Host(Protocol):
         Args:
             heard: told of each other peer whose gossip was looked at.
         """
+        ...
+
+    def vouch(self, peer_id: str) -> None:
+        """Say that a connected peer belongs here: its address is not barred for what others do from there."""
         ...
 
     def set_fault_listener(self, listener: FaultListener) -> None:

@@ -68,6 +68,7 @@ class Libp2pHost:
             counters=self.counters,
             fault=self._fault,
             wrap=lambda net: Libp2pStream(net, str(net.get_protocol())),
+            ended=self._stream_ended,
         )
         self._peer_id = str(self.basic.get_id())
         self._providers = Providers(self.basic, self._listening_peers, self.counters) if providers else None
@@ -109,13 +110,16 @@ class Libp2pHost:
     def set_members(self, is_member: Callable[[str], bool], heard: Callable[[str], None]) -> None:
         self.pubsub.strangers.is_member, self.pubsub.strangers.heard = is_member, heard
 
+    def vouch(self, peer_id: str) -> None:
+        self.swarm.vouch(peer_id)
+
     def set_fault_listener(self, listener: FaultListener) -> None:
         self._fault_listener = listener
 
     def learn(self, address: str) -> None:
         maddr, identity = self._parse_peer(address)
         self._addresses[str(identity)] = maddr
-        self.swarm.known.add(str(identity))
+        self.swarm.learn(str(identity), maddr)
 
     async def connect(self, address: str) -> str:
         maddr, identity = self._parse_peer(address)
@@ -155,9 +159,15 @@ class Libp2pHost:
 
     def set_stream_handler(self, protocol: str, handler: StreamHandler) -> None:
         async def handle(net: NetStream) -> None:
-            await serve(Libp2pStream(net, protocol), handler, self._fault, self.counters)
+            stream = Libp2pStream(net, protocol)
+            await serve(stream, handler, self._fault, self.counters)
+            await self._stream_ended(stream)
 
         self.basic.set_stream_handler(protocol, handle)
+
+    async def _stream_ended(self, stream: Libp2pStream) -> None:
+        if (held_s := stream.barren_s) is not None:
+            await self.swarm.barren(stream.muxed_conn, held_s)
 
     async def open_stream(self, peer_id: str, protocol: str, *, bulk: bool = False) -> Libp2pStream:
         if peer_id not in self.connected_peers():

@@ -2,7 +2,8 @@
 
 A peer id costs nothing, so whoever is banned comes back under another one. Once `PEERS_PER_NETWORK_MAX` peers of one
 address are banned at the same time, the address is refused before any handshake, until the last of these bans ends. One
-bad peer does not bar its neighbours behind the same address. An IPv6 address counts by its first 64 bits, since whoever
+bad peer does not bar its neighbours behind the same address. An address can also be barred by itself
+(`node.host.entrance` says when). An IPv6 address counts by its first 64 bits, since whoever
 has one has all of these.
 """
 
@@ -46,6 +47,8 @@ class Standing:
         self._bans: dict[str, tuple[float, str]] = {}
         #: By network: its peers among them.
         self._peers: dict[str, set[str]] = {}
+        #: By network that is barred by itself: until when.
+        self._bars: dict[str, float] = {}
 
     def ban(self, peer_id: str, network: str, duration_s: float) -> None:
         """Refuse a peer for a while.
@@ -59,6 +62,13 @@ class Standing:
         if len(self._bans) > _BANS_MAX:
             self._forget(next(iter(self._bans)))
 
+    def bar(self, network: str, duration_s: float) -> None:
+        """Refuse an address for a while, whoever is there."""
+        self._bars.pop(network, None)
+        self._bars[network] = self._clock() + duration_s
+        if len(self._bars) > _BANS_MAX:
+            del self._bars[next(iter(self._bars))]
+
     def bans_peer(self, peer_id: str) -> bool:
         """Whether a peer is refused now."""
         return self._bans.get(peer_id, (0.0, ""))[0] > self._clock()
@@ -67,6 +77,8 @@ class Standing:
         """Whether an address is refused now."""
         if not network:
             return False
+        if self._bars.get(network, 0.0) > self._clock():
+            return True
         for peer_id in [peer for peer in self._peers.get(network, ()) if not self.bans_peer(peer)]:
             self._forget(peer_id)
         return len(self._peers.get(network, ())) >= PEERS_PER_NETWORK_MAX

@@ -8,12 +8,13 @@ remembered as seen, so a stranger cannot make a message unwelcome by sending it 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["STRANGERS_IN_MESH_MAX", "Allowance", "IsMember", "Strangers"]
+from node.host.allowance import Allowance
+
+__all__ = ["STRANGERS_IN_MESH_MAX", "IsMember", "Strangers"]
 
 #: Messages and bytes of all strangers in a second, and what may come at once after a quiet time.
 MESSAGES_PER_S: Final = 32.0
@@ -26,27 +27,6 @@ STRANGERS_IN_MESH_MAX: Final = 2
 
 #: Whether a peer has said hello, by peer id.
 IsMember = Callable[[str], bool]
-
-
-class Allowance:
-    """Something that is used up and grows again."""
-
-    def __init__(self, per_s: float, most: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_s = per_s
-        self._most = most
-        self._clock = clock
-        self._left = most
-        self._at = clock()
-
-    def spend(self, amount: float) -> bool:
-        """Use up so much if there is so much."""
-        now = self._clock()
-        self._left = min(self._most, self._left + (now - self._at) * self._per_s)
-        self._at = now
-        if amount > self._left:
-            return False
-        self._left -= amount
-        return True
 
 
 class Strangers:

@@ -15,6 +15,7 @@ from node.host.interface import StreamClosed
 from node.host.yamux import (
     DATA_SIZE_BYTES_MAX,
     DEFAULT_WINDOW_SIZE,
+    QueuedYamux,
     WindowWatch,
     grant_room,
     write_now,
@@ -52,6 +53,12 @@ class Libp2pStream(FrameStream):
         self._room_owed = 0
         self._room_extra = _WINDOW_SIZE_BYTES - DEFAULT_WINDOW_SIZE
         self._room_step = _ROOM_STEP_FIRST_SIZE_BYTES
+
+    @property
+    def muxed_conn(self) -> QueuedYamux:
+        """The connection that it belongs to."""
+        connection: QueuedYamux = self._muxed.conn
+        return connection
 
     def _write_now(self, data: bytes | memoryview) -> bool:
         self._check_writable()

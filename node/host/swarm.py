@@ -45,10 +45,11 @@ from libp2p.utils.multiaddr_utils import extract_ip_from_multiaddr, multiaddr_fr
 from multiaddr import Multiaddr
 
 from node.host.bulk import BulkConnections
+from node.host.conduct import Conduct
+from node.host.entrance import Entrance
 from node.host.interface import FaultListener, HostLimits
 from node.host.mends import GuardedManager, guarded
-from node.host.standing import Standing, network_of
-from node.host.strangers import Allowance
+from node.host.standing import network_of
 from node.host.yamux import QueuedYamux, YamuxOnly
 
 __all__ = ["ExclusiveTcp", "MendedSwarm", "new_swarm"]
@@ -56,9 +57,6 @@ __all__ = ["ExclusiveTcp", "MendedSwarm", "new_swarm"]
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 1.0
-
-#: Peers whose rate of streams is remembered: more than can be connected.
-_RATES_MAX = 1_024
 
 
 class ExclusiveListener(IListener):  # type: ignore[misc]
@@ -142,22 +140,8 @@ class NoAutoConnector:
         """Nothing to remember."""
 
 
-class _StreamRates:
-    """How fast each peer opens streams."""
-
-    def __init__(self, limits: HostLimits) -> None:
-        self._limits = limits
-        self._allowances: dict[str, Allowance] = {}
-
-    def may_open(self, peer_id: str) -> bool:
-        """Count a stream; whether the peer keeps within the limit."""
-        allowance = self._allowances.pop(peer_id, None)
-        if allowance is None:
-            allowance = Allowance(self._limits.streams_per_peer_per_s, self._limits.streams_per_peer_burst)
-        self._allowances[peer_id] = allowance
-        if len(self._allowances) > _RATES_MAX:
-            del self._allowances[next(iter(self._allowances))]
-        return allowance.spend(1)
+class Refused(SwarmException):  # type: ignore[misc]
+    """A connection whose other side has shown who it is, and that is not taken all the same."""
 
 
 class MendedSwarm(Swarm):  # type: ignore[misc]
@@ -166,14 +150,17 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
     def __init__(self, *args: Any, limits: HostLimits, counters: Counter[str], **options: Any) -> None:
         self._counters = counters
         self._limits = limits
-        self._standing = Standing()
+        self.entrance = Entrance(limits, counters)
+        self._conduct = Conduct(limits, counters)
+        #: By address: connections of which nobody has shown an identity yet.
+        self._handshakes: dict[str, set[trio.CancelScope]] = {}
         #: Where the peers with an inbound connection are.
         self._networks: dict[str, str] = {}
         #: Peers whose address we know, for whom places are kept.
         self.known: set[str] = set()
         self._streams_inbound: Counter[str] = Counter()
-        self._inbound_by_address: Counter[str] = Counter()
-        self._opened = _StreamRates(limits)
+        #: Peers that are being dropped for what they did.
+        self._expelled: set[ID] = set()
         #: Told of peers that break the rules; set by the host.
         self.fault: FaultListener = lambda peer_id, reason: None
         self.bulk = BulkConnections(self, counters)
@@ -193,15 +180,15 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         async def bounded(stream: Any) -> None:
             identity = stream.muxed_conn.peer_id
             peer = str(identity)
-            if not self._opened.may_open(peer):
-                self._counters["streams_flooded"] += 1
-                self.fault(peer, "a flood of streams")
-                await self.drop_peer(identity)
+            if reason := self._conduct.opened(peer):
+                await self._expel(identity, reason)
                 return
             if self._streams_inbound[peer] >= self._limits.streams_inbound_per_peer_max:
                 self._counters["streams_refused"] += 1
                 await stream.reset()
+                await self.barren(stream.muxed_conn)
                 return
+            opened_at = trio.current_time()
             self._streams_inbound[peer] += 1
             try:
                 if not await handle(stream):
@@ -210,6 +197,8 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
                 self._streams_inbound[peer] -= 1
                 if not self._streams_inbound[peer]:
                     del self._streams_inbound[peer]
+            if stream.get_protocol() is None:  # nothing was agreed on
+                await self.barren(stream.muxed_conn, trio.current_time() - opened_at)
 
         super().set_stream_handler(bounded)
 
@@ -218,17 +207,12 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         raw = RawConnection(read_write_closer, False)
         remote = read_write_closer.get_remote_address()
         address = network_of(remote[0]) if remote else ""
-        if self._standing.bans_network(address):
-            self._counters["inbound_address_banned"] += 1
+        if not self.entrance.admit(address):
             await raw.close()
+            self._wasted(address)
             return
-        if self._inbound_by_address[address] >= self._limits.connections_per_address_max:
-            self._counters["inbound_address_full"] += 1
-            await raw.close()
-            return
-        self._inbound_by_address[address] += 1
         try:
-            muxed = await self._upgrade_in_time(raw, maddr)
+            muxed = await self._upgrade_in_time(raw, maddr, address)
             if muxed is not None:
                 peer_id = str(muxed.peer_id)
                 self._networks[peer_id] = address
@@ -237,22 +221,38 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
                 finally:
                     if not self.get_connections(muxed.peer_id):
                         self._networks.pop(peer_id, None)
+                        self.entrance.left(peer_id)
         finally:
-            self._inbound_by_address[address] -= 1
-            if not self._inbound_by_address[address]:
-                del self._inbound_by_address[address]
+            self.entrance.leave(address)
 
-    async def _upgrade_in_time(self, raw: RawConnection, maddr: Any) -> Any | None:
+    def _wasted(self, address: str) -> None:
+        """A connection came to nothing; where that bars its address, all others there without an identity end too."""
+        if self.entrance.wasted(address):
+            log.warning("%s is barred for a while: too many connections from there come to nothing", address)
+            for scope in self._handshakes.get(address, ()):
+                scope.cancel()
+
+    async def _upgrade_in_time(self, raw: RawConnection, maddr: Any, address: str) -> Any | None:
         """Noise, then yamux; None, with the socket closed, where the stranger does not get that far."""
-        reason = "no handshake in time"
-        with trio.move_on_after(self._limits.handshake_timeout_s):
+        reason, is_wasted = "no handshake in time", True
+        with trio.move_on_after(self._limits.handshake_timeout_s) as scope:
+            shaking = self._handshakes.setdefault(address, set())
+            shaking.add(scope)
             try:
                 return await self.upgrade_inbound_raw_conn(raw, maddr)
+            except Refused as error:
+                reason, is_wasted = str(error), False
             except Exception as error:  # noqa: BLE001 - whatever a stranger sends during the handshake ends his connection only
                 reason = str(error)
+            finally:
+                shaking.discard(scope)
+                if not shaking:
+                    self._handshakes.pop(address, None)
         self._counters["inbound_upgrades_failed"] += 1
         log.debug("inbound connection failed: %s", reason)
         await raw.close()
+        if is_wasted:
+            self._wasted(address)
         return None
 
     async def add_conn(self, muxed_conn: QueuedYamux, direction: str = "unknown") -> Any:
@@ -261,7 +261,7 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         if refusal is not None:
             with trio.CancelScope(shield=True):
                 await muxed_conn.secured_conn.close()
-            raise SwarmException(refusal)
+            raise Refused(refusal)
         if muxed_conn.is_bulk:
             return await self.bulk.add(muxed_conn, direction)
         return await super().add_conn(muxed_conn, direction)
@@ -269,7 +269,7 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
     def _refusal(self, muxed_conn: QueuedYamux) -> str | None:
         """Why a connection is not taken."""
         peer_id = str(muxed_conn.peer_id)
-        if self._standing.bans_peer(peer_id):
+        if self.entrance.standing.bans_peer(peer_id):
             self._counters["connections_banned"] += 1
             return f"{peer_id} is banned"
         if muxed_conn.is_initiator or muxed_conn.is_bulk or peer_id in self.known:
@@ -332,7 +332,35 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
 
     def ban(self, peer_id: str, duration_s: float) -> None:
         """Refuse connections with a peer for a while."""
-        self._standing.ban(peer_id, self._networks.get(peer_id, ""), duration_s)
+        self.entrance.ban(peer_id, self._networks.get(peer_id, ""), duration_s)
+
+    def learn(self, peer_id: str, address: Multiaddr) -> None:
+        """Keep places for a peer, and its address open."""
+        self.known.add(peer_id)
+        if (ip := extract_ip_from_multiaddr(address)) is not None:
+            self.entrance.learn(network_of(ip))
+
+    def vouch(self, peer_id: str) -> None:
+        """Keep the address of a connected peer open."""
+        if peer_id in self._networks:
+            self.entrance.vouch(peer_id, self._networks[peer_id])
+
+    async def barren(self, muxed_conn: QueuedYamux, held_s: float = 0.0) -> None:
+        """A peer opened a stream, and asked for nothing. What ends with its connection says nothing."""
+        if muxed_conn.event_shutting_down.is_set() or muxed_conn.peer_id in self._expelled:
+            return
+        if reason := self._conduct.barren(str(muxed_conn.peer_id), held_s):
+            await self._expel(muxed_conn.peer_id, reason)
+
+    async def _expel(self, peer_id: ID, reason: str) -> None:
+        """Report a peer, once, and drop it."""
+        if peer_id not in self._expelled:
+            self._expelled.add(peer_id)
+            try:
+                self.fault(str(peer_id), reason)
+                await self.drop_peer(peer_id)
+            finally:
+                self._expelled.discard(peer_id)
 
 
 def new_swarm(seed: bytes, limits: HostLimits, counters: Counter[str]) -> tuple[MendedSwarm, ExclusiveTcp]:

@@ -22,6 +22,7 @@ from typing import Final
 
 import trio
 
+from node.host.allowance import Allowances
 from node.host.bitswap_wire import PROTOCOL, BitswapMessage, BitswapWant, NoRoom, receive_message, send_message
 from node.host.interface import Host, HostError, Stream
 from node.weights.errors import BlockDamaged, BlockMissing
@@ -29,6 +30,8 @@ from node.weights.limits import (
     BITSWAP_ARRIVING_SIZE_BYTES_MAX,
     BITSWAP_CID_SIZE_BYTES_MAX,
     BITSWAP_MESSAGE_SIZE_BYTES_MAX,
+    BITSWAP_SAID_MAX,
+    BITSWAP_SAID_PER_S,
     BITSWAP_UNASKED_SIZE_BYTES_MAX,
     BITSWAP_WISHES_MAX,
     IN_FLIGHT_PER_PEER,
@@ -37,7 +40,7 @@ from node.weights.limits import (
     STREAMS_SERVED_PER_PEER_MAX,
 )
 from node.weights.store import WeightsStore
-from pdfedchain.errors import DecodeError
+from pdfedchain.errors import DecodeError, InputError
 from pdfedchain.ids import Cid, check_cid
 
 __all__ = ["PROTOCOL", "Bitswap", "BitswapExchange"]
@@ -74,6 +77,7 @@ class Bitswap:
         self._outboxes: dict[str, _Outbox] = {}
         self._exchanges: dict[str, list[BitswapExchange]] = {}
         self._arriving_size_bytes = 0
+        self._said = Allowances(BITSWAP_SAID_PER_S, BITSWAP_SAID_MAX)
 
     def attach(self, host: Host) -> None:
         """Serve on a host from now on."""
@@ -118,7 +122,7 @@ class Bitswap:
                         with trio.move_on_after(self._idle_timeout_s):
                             message = await receive_message(stream, BITSWAP_MESSAGE_SIZE_BYTES_MAX, has_room=has_room)
                         if message is not None:
-                            await self.deliver(peer_id, message)
+                            self._count(peer_id, message, await self.deliver(peer_id, message))
                     if message is None:
                         break  # at its end, or idle; what is wanted is still answered
                     self._take(peer_id, message, nursery)
@@ -128,6 +132,17 @@ class Bitswap:
             self._streams[peer_id] -= 1
             if not self._streams[peer_id]:
                 del self._streams[peer_id]
+
+    def _count(self, peer_id: str, message: BitswapMessage, unasked_size_bytes: int) -> None:
+        """Take what a peer has said off its allowance.
+
+        Raises:
+            InputError: there is not so much.
+        """
+        entries = len(message.wants) + len(message.haves) + len(message.have_nots)
+        if not self._said.spend(peer_id, 1 + entries + unasked_size_bytes / 1_024):
+            self.counters["flooded"] += 1
+            raise InputError("a flood of wishes, or of blocks that nobody asked for")
 
     @contextmanager
     def _arriving(self, peer_id: str) -> Iterator[Callable[[int], bool]]:
@@ -171,17 +186,25 @@ class Bitswap:
             self._outboxes[peer_id] = outbox
             nursery.start_soon(self._send_all, peer_id, outbox)
 
-    async def deliver(self, peer_id: str, message: BitswapMessage) -> None:
-        """Hand blocks, and the news that there are none, to whoever asked this peer; the rest is dropped unread."""
+    async def deliver(self, peer_id: str, message: BitswapMessage) -> int:
+        """Hand blocks, and the news that there are none, to whoever asked this peer; the rest is dropped unread.
+
+        Returns:
+            Bytes of blocks that nobody had asked for.
+        """
         exchanges = self._exchanges.get(peer_id, ())
+        unasked_size_bytes = 0
         for prefix, data in message.blocks:
+            is_asked = False
             if exchanges:
                 cid = await trio.to_thread.run_sync(_identify, prefix, data, limiter=self._threads)
                 for exchange in tuple(exchanges):
-                    await exchange.take(cid, data)
+                    is_asked |= await exchange.take(cid, data)
+            unasked_size_bytes += 0 if is_asked else len(data)
         for cid in message.have_nots:
             for exchange in tuple(exchanges):
                 await exchange.take(cid, None)
+        return unasked_size_bytes
 
     async def _send_all(self, peer_id: str, outbox: _Outbox) -> None:
         assert self._host is not None, "who was asked is attached"
@@ -193,6 +216,7 @@ class Bitswap:
                     if answer is not None:
                         with trio.fail_after(self._idle_timeout_s):
                             await send_message(stream, answer)
+                        self._said.give_back(peer_id, len(answer.blocks))
                 # Before the stream closes, which takes a moment: a wish of that moment gets a stream of its own.
                 del self._outboxes[peer_id]
         except HostError as error:
@@ -236,12 +260,14 @@ class BitswapExchange:
         self._asked |= set(cids)
         await send_message(self._stream, BitswapMessage(wants=tuple(BitswapWant(cid) for cid in cids)))
 
-    async def take(self, cid: bytes, data: bytes | None) -> None:
+    async def take(self, cid: bytes, data: bytes | None) -> bool:
         """Take an answer, if it is one to us."""
-        if cid in self._asked:
-            self._asked.discard(cid)
-            # Room for as many as are ever asked at once, so this does not wait for a slow reader.
-            await self._arrived.send((Cid(cid), data))
+        if cid not in self._asked:
+            return False
+        self._asked.discard(cid)
+        # Room for as many as are ever asked at once, so this does not wait for a slow reader.
+        await self._arrived.send((Cid(cid), data))
+        return True
 
     async def answer(self) -> tuple[Cid, bytes | None]:
         """The next answer."""

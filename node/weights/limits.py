@@ -84,6 +84,12 @@ BITSWAP_CID_SIZE_BYTES_MAX: Final = 64
 #: Wishes of one peer that wait to be answered; a client of IPFS has some hundreds.
 BITSWAP_WISHES_MAX: Final = 4_096
 
+#: What one peer may say over Bitswap in the long run (a second) and at once: an entry of a message counts one, a KiB of
+#: a block that was not asked for one, and a block that is sent gives one back. A client that fetches at 150 MB/s
+#: sends some 300 entries a second that give nothing back; one with the wishes of many users sends thousands at once.
+BITSWAP_SAID_PER_S: Final = 512.0
+BITSWAP_SAID_MAX: Final = 16_384.0
+
 #: Streams served at once, in all and to one peer; each holds at most two blocks in memory.
 STREAMS_SERVED_MAX: Final = 64
 STREAMS_SERVED_PER_PEER_MAX: Final = 16

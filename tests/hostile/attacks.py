@@ -19,6 +19,7 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.utils import encode_varint_prefixed
 
+from node.host.bitswap_wire import BitswapMessage, BitswapWant, send_message
 from node.host.interface import HostError
 from node.host.libp2p_host import Libp2pHost, open_host, quiet_libp2p_logging
 from tests.node.host.test_mends import GOSSIP, message
@@ -42,6 +43,14 @@ async def tiny_streams(attacker: Libp2pHost, victim: str) -> None:
     """Streams that are opened and reset."""
     while True:
         stream = await attacker.open_stream(victim, ECHO)
+        await stream.reset()
+
+
+async def nameless_streams(attacker: Libp2pHost, victim: str) -> None:
+    """Streams that end before they say what they are for; opening one waits for nothing."""
+    (connection, *_) = attacker.swarm.get_connections()
+    while True:
+        stream = await connection.muxed_conn.open_stream()
         await stream.reset()
 
 
@@ -93,11 +102,20 @@ async def undecodable_gossip(attacker: Libp2pHost, victim: str) -> None:
 async def endless_bitswap(attacker: Libp2pHost, victim: str) -> None:
     """The largest messages, none of which ends."""
     streams = []
-    while True:
+    while victim in attacker.connected_peers():
         with suppress(HostError):
             streams.append(await attacker.open_stream(victim, BITSWAP))
             await streams[-1].write(b"\x80\x80\x80\x02" + bytes(100_000))
         await trio.sleep(0.01)
+
+
+async def endless_wishes(attacker: Libp2pHost, victim: str) -> None:
+    """One list of wishes after the other, for blocks that are not there."""
+    nowhere = b"\x01\x55\x12\x20" + bytes(28)
+    wishes = BitswapMessage(wants=tuple(BitswapWant(nowhere + number.to_bytes(4, "big")) for number in range(2_000)))
+    stream = await attacker.open_stream(victim, BITSWAP)
+    while True:
+        await send_message(stream, wishes)
 
 
 async def connections(address: str) -> None:
@@ -120,6 +138,7 @@ ATTACKS: Final[dict[str, Attack]] = {
     attack.__name__: attack
     for attack in (
         tiny_streams,
+        nameless_streams,
         slow_loris,
         wishes_for_one_message,
         oversized_gossip,
@@ -127,6 +146,7 @@ ATTACKS: Final[dict[str, Attack]] = {
         forged_gossip,
         undecodable_gossip,
         endless_bitswap,
+        endless_wishes,
     )
 }
 

@@ -1,7 +1,8 @@
 """The host that is attacked: ``python -m tests.hostile.victim`` prints its address and runs until its input ends.
 
 It does what a node does with its host: whoever breaks the rules is banned, strangers have their share, and handlers
-wait for nobody for ever. Then it prints its counters, its largest memory and who was banned.
+wait for nobody for ever. Then it prints its counters, its largest memory, who was banned, and when (by the clock that
+processes of a machine share) the first peer was banned or an address barred.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import json
 import resource
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import trio
 
 from node.gate import Gate
-from node.host.interface import Stream
+from node.host.interface import Host, Stream
 from node.host.libp2p_host import open_host, quiet_libp2p_logging
 from node.weights.bitswap import PROTOCOL, Bitswap
 from node.weights.store import WeightsStore
@@ -36,14 +38,23 @@ async def echo(stream: Stream) -> None:
         await stream.send_frame(frame)
 
 
+async def note_bars(host: Host, dropped_at: list[float]) -> None:
+    """Note when an address is barred."""
+    while not host.counters["addresses_barred"]:
+        await trio.sleep(0.01)
+    dropped_at.append(time.monotonic())
+
+
 async def run(store: Path) -> None:
     """Until the input ends."""
     quiet_libp2p_logging()
     banned: set[str] = set()
+    dropped_at: list[float] = []
     async with open_host(b"v" * 32) as host, trio.open_nursery() as nursery:
 
         def fault(peer_id: str, reason: str) -> None:
             banned.add(peer_id)
+            dropped_at.append(time.monotonic())
             nursery.start_soon(host.ban, peer_id, _BAN_S)
 
         async def never(peer_id: str) -> None:
@@ -56,10 +67,18 @@ async def run(store: Path) -> None:
         host.set_stream_handler(ECHO, echo)
         host.set_fault_listener(fault)
         await host.subscribe(TOPIC, lambda peer_id, data: True)
+        nursery.start_soon(note_bars, host, dropped_at)
         print(json.dumps({"address": host.addresses[0]}), flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024
-        print(json.dumps({"peak": peak, "banned": len(banned), "counters": dict(host.counters)}), flush=True)
+        answer = {
+            "peak": peak,
+            "banned": len(banned),
+            "barred": host.counters["addresses_barred"] + bool(host.counters["inbound_address_banned"]),
+            "dropped_at": min(dropped_at, default=None),
+            "counters": dict(host.counters),
+        }
+        print(json.dumps(answer), flush=True)
         nursery.cancel_scope.cancel()
 
 

@@ -11,8 +11,9 @@ import trio.testing
 from trio.testing import MockClock
 
 from node.gate import STREAMS_MAX, STREAMS_PER_PEER_MAX, Gate
+from node.host.allowance import Allowance
 from node.host.interface import Host, HostError, Stream
-from node.host.strangers import MESSAGES_MAX, MESSAGES_PER_S, Allowance
+from node.host.strangers import MESSAGES_MAX, MESSAGES_PER_S
 from node.strangers import Strangers, StrangerSettings
 from tests.node.host.hosts import KINDS, echo, opener, until
 

@@ -29,7 +29,8 @@ def opener(kind: str) -> Opener:
     async def open_one(number: int, listen: str = "", limits: HostLimits | None = None) -> AsyncIterator[Host]:
         seed = bytes([number]) * 32
         if kind == "memory":
-            async with network.open_host(seed, listen, limits=limits) as memory_host:
+            # All at one address, as on loopback.
+            async with network.open_host(seed, listen, site="127.0.0.1", limits=limits) as memory_host:
                 yield memory_host
         else:
             async with open_host(seed, listen or "/ip4/127.0.0.1/tcp/0", limits=limits, providers=True) as libp2p_host:

@@ -65,12 +65,12 @@ async def test_a_hundred_connections_from_one_address_leave_room_for_others() ->
         victim.set_stream_handler(PROTOCOL, echo)
         connections = [await dial_from("127.0.0.2", port_of(victim)) for _ in range(100)]
         await until(lambda: victim.counters["inbound_address_full"] == 92)
-        assert victim.swarm._inbound_by_address == {"127.0.0.2": 8}
+        assert victim.swarm.entrance.inbound == {"127.0.0.2": 8}
         await honest.connect(victim.addresses[0])
         await honest_exchange(honest, victim.peer_id)
         for connection in connections:
             connection.close()
-        await until(lambda: "127.0.0.2" not in victim.swarm._inbound_by_address)
+        await until(lambda: "127.0.0.2" not in victim.swarm.entrance.inbound)
 
 
 @pytest.mark.parametrize("first_bytes", [b"", b"\x13/multistream/1.0.0\n", b"GET / HTTP/1.1\r\n\r\n"])
@@ -85,7 +85,7 @@ async def test_a_stranger_that_does_not_shake_hands_loses_its_place(first_bytes:
             await ended(connection)
         connection.close()
         await until(lambda: victim.counters["inbound_upgrades_failed"] == 1)
-        await until(lambda: not victim.swarm._inbound_by_address)
+        await until(lambda: not victim.swarm.entrance.inbound)
         await honest.connect(victim.addresses[0])
         await honest_exchange(honest, victim.peer_id)
 
@@ -135,7 +135,7 @@ async def test_streams_that_never_say_what_they_are_for_are_bounded() -> None:
 
 
 async def test_very_many_tiny_streams_leave_nothing_behind() -> None:
-    async with three(HostLimits()) as (attacker, victim, honest):
+    async with three(HostLimits(streams_barren_per_peer_burst=1_000.0)) as (attacker, victim, honest):
 
         async def open_and_drop() -> None:
             for _ in range(50):
@@ -154,11 +154,8 @@ async def test_very_many_tiny_streams_leave_nothing_behind() -> None:
 
 async def test_a_flood_of_tiny_streams_costs_its_sender_the_connection() -> None:
     faults: list[tuple[str, str]] = []
-    async with three(HostLimits(streams_per_peer_per_s=1.0, streams_per_peer_burst=100.0)) as (
-        attacker,
-        victim,
-        honest,
-    ):
+    limits = HostLimits(streams_per_peer_per_s=1.0, streams_per_peer_burst=100.0, streams_barren_per_peer_burst=1_000.0)
+    async with three(limits) as (attacker, victim, honest):
         victim.set_fault_listener(lambda peer_id, reason: faults.append((peer_id, reason)))
 
         async def open_for_ever() -> None:

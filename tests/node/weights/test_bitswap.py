@@ -227,6 +227,72 @@ async def test_a_large_message_is_read_only_from_a_peer_that_was_asked(tmp_path:
         await world.fetch()
 
 
+async def flood(world: World, message: BitswapMessage) -> list[str]:
+    """Send a message until somebody is blamed for it; whom."""
+    faults: list[str] = []
+    world.theirs.set_fault_listener(lambda peer_id, reason: faults.append(f"{peer_id} {reason}"))
+    with trio.fail_after(60), suppress(StreamClosed):
+        async with await world.ours.open_stream(world.theirs.peer_id, PROTOCOL) as stream:
+            while not faults:
+                await send_message(stream, message)
+    with trio.fail_after(30):
+        while not faults:
+            await trio.sleep(0.01)
+    assert world.server.counters["flooded"] == 1
+    return faults
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        BitswapMessage(wants=tuple(BitswapWant(bytes([1, number])) for number in range(100))),
+        BitswapMessage(wants=(BitswapWant(NOWHERE.cid),) * 100),
+        BitswapMessage(wants=(BitswapWant(NOWHERE.cid, cancel=True),) * 100),
+        BitswapMessage(haves=(NOWHERE.cid,) * 100),
+        BitswapMessage(have_nots=(NOWHERE.cid,) * 100),
+        BitswapMessage(blocks=((NOWHERE.cid[:4], bytes(50_000)),)),
+        BitswapMessage(),
+    ],
+)
+async def test_messages_without_end_are_their_senders_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: BitswapMessage
+) -> None:
+    monkeypatch.setattr("node.weights.bitswap.BITSWAP_SAID_MAX", 500.0)
+    monkeypatch.setattr("node.weights.bitswap.BITSWAP_SAID_PER_S", 0.001)
+    async with open_world(tmp_path) as world:
+        faults = await flood(world, message)
+        assert faults == [
+            f"{world.ours.peer_id} {PROTOCOL}: a flood of wishes, or of blocks that nobody asked for",
+        ]
+
+
+async def test_blocks_that_are_fetched_do_not_use_up_what_a_peer_may_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.weights.bitswap.BITSWAP_SAID_MAX", 50.0)
+    monkeypatch.setattr("node.weights.bitswap.BITSWAP_SAID_PER_S", 0.001)
+    async with open_world(tmp_path) as world:
+        client = Client(world)
+        for _ in range(30):  # a message counts one, and so does a wish whose block gives it back
+            await client.ask(BitswapWant(world.cid), count=1)
+        for side in (world.bitswap, world.server):
+            assert side.counters["flooded"] == 0
+
+
+async def test_blocks_that_were_asked_for_count_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.weights.bitswap.BITSWAP_SAID_MAX", 100.0)
+    monkeypatch.setattr("node.weights.bitswap.BITSWAP_SAID_PER_S", 0.001)
+    async with open_world(tmp_path) as world:
+        (tmp_path / "large").mkdir()
+        (tmp_path / "large" / "weights").write_bytes(hashlib.shake_128(b"large").digest(2_000_000))
+        origin = WeightsStore(tmp_path / "large origin")
+        Bitswap(origin).attach(world.theirs)
+        world.cid = origin.add_folder(tmp_path / "large")
+        world.store = WeightsStore(tmp_path / "large own")
+        await world.fetch()
+        assert (world.bitswap.counters["flooded"], world.store.verify(world.cid)) == (0, ())
+
+
 async def test_messages_that_are_being_received_are_bounded_in_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

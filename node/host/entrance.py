@@ -1,0 +1,122 @@
+"""Who may come in: connections from one address, and bans of peers and addresses, for every host.
+
+An address has a number of places. Whoever dials above it is refused, and whoever takes a place and shows no identity
+loses it; both are *wasted* connections. An address that wastes many is barred before any handshake, for half a minute
+at first and twice as long each time, up to an hour.
+
+Many may stand behind one address, so an address is not barred for its connections if an honest node would be barred
+with it: one whose own address is there (`learn`), or one that has said hello from there within the last hour
+(`vouch`), as on a loopback testnet or behind NAT. There the bounds hold and nothing more. A peer that is banned speaks
+for nobody.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from node.host.allowance import Allowances
+from node.host.interface import HostLimits
+from node.host.standing import Standing
+
+__all__ = ["Entrance"]
+
+#: For so long after its connection has ended a peer still speaks for its address: it is about to come back.
+_VOUCHED_S: Final = 3_600.0
+
+#: The same times as for a peer that breaks the rules (`node.peers`).
+_BAR_FIRST_S: Final = 30.0
+_BAR_MAX_S: Final = 3_600.0
+_BAR_MEMORY_S: Final = 86_400.0
+
+#: Addresses that are remembered for having been barred or vouched for, more than can be connected.
+_REMEMBERED_MAX: Final = 1_024
+
+
+class Entrance:
+    """The door of one host. An address is text that stands for its owner (`node.host.standing.network_of`)."""
+
+    def __init__(self, limits: HostLimits, counters: Counter[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._counters = counters
+        self._clock = clock
+        self._wasted = Allowances(
+            limits.connections_wasted_per_address_per_s, limits.connections_wasted_per_address_burst, clock
+        )
+        self.standing = Standing(clock)
+        #: Inbound connections by address, those in their handshake included.
+        self.inbound: Counter[str] = Counter()
+        #: Addresses of peers that this host knows.
+        self._known: set[str] = set()
+        #: By connected peer that has said hello: where it is.
+        self._vouched: dict[str, str] = {}
+        #: By address from which such a peer has gone: until when it is spared.
+        self._spared: dict[str, float] = {}
+        #: By address: how often it was barred, and when for the last time.
+        self._bars: dict[str, tuple[int, float]] = {}
+
+    def admit(self, address: str) -> bool:
+        """Give a place to a new connection, to be given back by `leave`; false where there is none."""
+        if self.standing.bans_network(address):
+            self._counters["inbound_address_banned"] += 1
+            return False
+        if self.inbound[address] >= self._limits.connections_per_address_max:
+            self._counters["inbound_address_full"] += 1
+            return False
+        self.inbound[address] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Give the place back."""
+        self.inbound[address] -= 1
+        if not self.inbound[address]:
+            del self.inbound[address]
+
+    def wasted(self, address: str) -> bool:
+        """A connection was refused for want of a place, or showed no identity; whether its address is barred for it."""
+        if not address or self.standing.bans_network(address) or self._wasted.spend(address, 1):
+            return False
+        if self._is_shared(address):
+            self._counters["inbound_address_spared"] += 1
+            return False
+        now = self._clock()
+        before, at = self._bars.pop(address, (0, now))
+        count = before + 1 if now - at <= _BAR_MEMORY_S else 1
+        self._bars[address] = (count, now)
+        if len(self._bars) > _REMEMBERED_MAX:
+            del self._bars[next(iter(self._bars))]
+        self.standing.bar(address, min(_BAR_FIRST_S * 2.0 ** (count - 1), _BAR_MAX_S))
+        self._counters["addresses_barred"] += 1
+        return True
+
+    def _is_shared(self, address: str) -> bool:
+        """Whether an honest node is known to be there."""
+        is_there = address in self._known or address in self._vouched.values()
+        return is_there or self._spared.get(address, 0.0) > self._clock()
+
+    def learn(self, address: str) -> None:
+        """A peer that this host is to be connected with listens at an address."""
+        self._known.add(address)
+
+    def vouch(self, peer_id: str, address: str) -> None:
+        """A peer that belongs here is connected from an address, until it has `left`."""
+        self._vouched[peer_id] = address
+
+    def left(self, peer_id: str) -> None:
+        """The connection of a peer has ended."""
+        if (address := self._vouched.pop(peer_id, None)) is not None:
+            self._spared.pop(address, None)
+            self._spared[address] = self._clock() + _VOUCHED_S
+            if len(self._spared) > _REMEMBERED_MAX:
+                del self._spared[next(iter(self._spared))]
+
+    def ban(self, peer_id: str, address: str, duration_s: float) -> None:
+        """Refuse a peer for a while.
+
+        Args:
+            address: it is connected from; empty where that is not known, or is its listening address.
+        """
+        self._vouched.pop(peer_id, None)
+        self.standing.ban(peer_id, address, duration_s)
