@@ -109,8 +109,7 @@ class MemoryHost:
             self._entrance.learn(self._network.hosts[base].site)
 
     def vouch(self, peer_id: str) -> None:
-        if peer_id in self._inbound:
-            self._entrance.vouch(peer_id, self._inbound[peer_id])
+        self._entrance.vouch(peer_id)
 
     def _check_address(self, address: str) -> tuple[str, str]:
         base, separator, peer_id = address.partition("/p2p/")
@@ -161,6 +160,7 @@ class MemoryHost:
             self._entrance.wasted(site)
             raise DialFailed(address, "the connection was closed")
         self._inbound[peer_id] = site
+        self._entrance.arrived(peer_id, site)
 
     def _meet(self, other: MemoryHost) -> None:
         if other.peer_id in self._streams:
@@ -191,7 +191,7 @@ class MemoryHost:
             channel.close()
 
     async def ban(self, peer_id: str, duration_s: float) -> None:
-        self._entrance.ban(peer_id, self._inbound.get(peer_id, ""), duration_s)
+        self._entrance.ban(peer_id, duration_s)
         await self.disconnect(peer_id)
 
     def set_stream_handler(self, protocol: str, handler: StreamHandler) -> None:

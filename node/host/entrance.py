@@ -50,6 +50,8 @@ class Entrance:
         self.inbound: Counter[str] = Counter()
         #: Addresses of peers that this host knows.
         self._known: set[str] = set()
+        #: By peer: from where it came last. Kept when it goes, since it may be banned for what it did just before.
+        self._origins: dict[str, str] = {}
         #: By connected peer that has said hello: where it is.
         self._vouched: dict[str, str] = {}
         #: By address from which such a peer has gone: until when it is spared.
@@ -100,9 +102,17 @@ class Entrance:
         """A peer that this host is to be connected with listens at an address."""
         self._known.add(address)
 
-    def vouch(self, peer_id: str, address: str) -> None:
-        """A peer that belongs here is connected from an address, until it has `left`."""
-        self._vouched[peer_id] = address
+    def arrived(self, peer_id: str, address: str) -> None:
+        """A peer has shown its identity on a connection from an address."""
+        self._origins.pop(peer_id, None)
+        self._origins[peer_id] = address
+        if len(self._origins) > _REMEMBERED_MAX:
+            del self._origins[next(iter(self._origins))]
+
+    def vouch(self, peer_id: str) -> None:
+        """A connected peer belongs here: it speaks for its address until it has `left`."""
+        if address := self._origins.get(peer_id, ""):
+            self._vouched[peer_id] = address
 
     def left(self, peer_id: str) -> None:
         """The connection of a peer has ended."""
@@ -112,11 +122,7 @@ class Entrance:
             if len(self._spared) > _REMEMBERED_MAX:
                 del self._spared[next(iter(self._spared))]
 
-    def ban(self, peer_id: str, address: str, duration_s: float) -> None:
-        """Refuse a peer for a while.
-
-        Args:
-            address: it is connected from; empty where that is not known, or is its listening address.
-        """
+    def ban(self, peer_id: str, duration_s: float) -> None:
+        """Refuse a peer for a while. It counts for the address from which it came, where it came by itself."""
         self._vouched.pop(peer_id, None)
-        self.standing.ban(peer_id, address, duration_s)
+        self.standing.ban(peer_id, self._origins.get(peer_id, ""), duration_s)

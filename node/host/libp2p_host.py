@@ -111,7 +111,7 @@ class Libp2pHost:
         self.pubsub.strangers.is_member, self.pubsub.strangers.heard = is_member, heard
 
     def vouch(self, peer_id: str) -> None:
-        self.swarm.vouch(peer_id)
+        self.swarm.entrance.vouch(peer_id)
 
     def set_fault_listener(self, listener: FaultListener) -> None:
         self._fault_listener = listener

@@ -140,6 +140,12 @@ class NoAutoConnector:
         """Nothing to remember."""
 
 
+def _address_of(connection: Any) -> str:
+    """What stands for the owner of the other end; empty where that is not known."""
+    remote = connection.get_remote_address()
+    return network_of(remote[0]) if remote else ""
+
+
 class Refused(SwarmException):  # type: ignore[misc]
     """A connection whose other side has shown who it is, and that is not taken all the same."""
 
@@ -154,8 +160,6 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         self._conduct = Conduct(limits, counters)
         #: By address: connections of which nobody has shown an identity yet.
         self._handshakes: dict[str, set[trio.CancelScope]] = {}
-        #: Where the peers with an inbound connection are.
-        self._networks: dict[str, str] = {}
         #: Peers whose address we know, for whom places are kept.
         self.known: set[str] = set()
         self._streams_inbound: Counter[str] = Counter()
@@ -205,8 +209,7 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
     async def _do_handle_inbound_connection(self, read_write_closer: Any, maddr: Any, failure_event: Any) -> None:
         """Upgrade, then stay as long as the connection lives, not as long as the node does."""
         raw = RawConnection(read_write_closer, False)
-        remote = read_write_closer.get_remote_address()
-        address = network_of(remote[0]) if remote else ""
+        address = _address_of(read_write_closer)
         if not self.entrance.admit(address):
             await raw.close()
             self._wasted(address)
@@ -214,14 +217,11 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
         try:
             muxed = await self._upgrade_in_time(raw, maddr, address)
             if muxed is not None:
-                peer_id = str(muxed.peer_id)
-                self._networks[peer_id] = address
                 try:
                     await muxed.event_closed.wait()
                 finally:
                     if not self.get_connections(muxed.peer_id):
-                        self._networks.pop(peer_id, None)
-                        self.entrance.left(peer_id)
+                        self.entrance.left(str(muxed.peer_id))
         finally:
             self.entrance.leave(address)
 
@@ -262,6 +262,9 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
             with trio.CancelScope(shield=True):
                 await muxed_conn.secured_conn.close()
             raise Refused(refusal)
+        if not muxed_conn.is_initiator:
+            # Before anything that the peer says is read: it may be banned for its first word.
+            self.entrance.arrived(str(muxed_conn.peer_id), _address_of(muxed_conn))
         if muxed_conn.is_bulk:
             return await self.bulk.add(muxed_conn, direction)
         return await super().add_conn(muxed_conn, direction)
@@ -332,18 +335,13 @@ class MendedSwarm(Swarm):  # type: ignore[misc]
 
     def ban(self, peer_id: str, duration_s: float) -> None:
         """Refuse connections with a peer for a while."""
-        self.entrance.ban(peer_id, self._networks.get(peer_id, ""), duration_s)
+        self.entrance.ban(peer_id, duration_s)
 
     def learn(self, peer_id: str, address: Multiaddr) -> None:
         """Keep places for a peer, and its address open."""
         self.known.add(peer_id)
         if (ip := extract_ip_from_multiaddr(address)) is not None:
             self.entrance.learn(network_of(ip))
-
-    def vouch(self, peer_id: str) -> None:
-        """Keep the address of a connected peer open."""
-        if peer_id in self._networks:
-            self.entrance.vouch(peer_id, self._networks[peer_id])
 
     async def barren(self, muxed_conn: QueuedYamux, held_s: float = 0.0) -> None:
         """A peer opened a stream, and asked for nothing. What ends with its connection says nothing."""

@@ -11,6 +11,7 @@ import trio
 from node.host.entrance import Entrance
 from node.host.interface import DialFailed, Host, HostLimits
 from node.host.libp2p_host import open_host
+from node.host.standing import PEERS_PER_NETWORK_MAX
 from tests.node.host.hosts import KINDS, Opener, echo, opener, until
 from tests.node.host.test_hostile import dial_from, ended, honest_exchange, port_of
 
@@ -72,7 +73,8 @@ def test_an_address_of_unknown_owner_is_never_barred() -> None:
 
 def test_an_address_is_spared_while_an_honest_node_is_there_and_for_an_hour_after() -> None:
     door = Door()
-    door.entrance.vouch("honest", HERE)
+    door.entrance.arrived("honest", HERE)
+    door.entrance.vouch("honest")
     assert door.barred_after(HERE) == 100
     door.now = 1_000_000.0
     assert door.barred_after(HERE) == 100, "it is still connected"
@@ -93,8 +95,9 @@ def test_where_a_known_peer_listens_nobody_is_barred() -> None:
 
 def test_a_banned_peer_speaks_for_nobody() -> None:
     door = Door()
-    door.entrance.vouch("turncoat", HERE)
-    door.entrance.ban("turncoat", HERE, 30.0)
+    door.entrance.arrived("turncoat", HERE)
+    door.entrance.vouch("turncoat")
+    door.entrance.ban("turncoat", 30.0)
     door.entrance.left("turncoat")
     assert door.barred_after(HERE) == 3
 
@@ -103,9 +106,32 @@ def test_what_is_remembered_of_addresses_is_bounded() -> None:
     door = Door()
     for number in range(3_000):
         assert door.barred_after(f"barred {number}") == 3
-        door.entrance.vouch(str(number), f"spared {number}")
+        door.entrance.arrived(str(number), f"spared {number}")
+        door.entrance.vouch(str(number))
         door.entrance.left(str(number))
-    assert (len(door.entrance._bars), len(door.entrance._spared), len(door.entrance._vouched)) == (1_024, 1_024, 0)
+    entrance = door.entrance
+    kept = (entrance._bars, entrance._spared, entrance._origins, entrance._vouched)
+    assert [len(each) for each in kept] == [1_024, 1_024, 1_024, 0]
+
+
+def test_who_was_never_here_speaks_for_nobody() -> None:
+    door = Door()
+    door.entrance.vouch("dialled by us")
+    door.entrance.left("dialled by us")
+    door.entrance.ban("dialled by us", 30.0)
+    assert door.barred_after(HERE) == 3
+
+
+def test_who_is_banned_after_it_has_gone_counts_for_its_address() -> None:
+    door = Door()
+    for number in range(PEERS_PER_NETWORK_MAX):
+        assert door.entrance.admit(HERE)
+        door.entrance.arrived(str(number), HERE)
+        door.entrance.leave(HERE)
+        door.entrance.left(str(number))
+        door.entrance.ban(str(number), 30.0)
+    assert not door.entrance.admit(HERE)
+    assert door.entrance.admit(THERE)
 
 
 @pytest.fixture(params=KINDS)
@@ -216,3 +242,16 @@ async def test_who_shows_an_identity_and_is_not_taken_is_nobody_that_wastes() ->
             await is_refused(guest, victim)
         await until(lambda: victim.counters["inbound_unknown_full"] == 4)
         assert victim.counters["addresses_barred"] == 0
+
+
+async def test_four_banned_peers_bar_their_address_but_for_those_inside(open_one: Opener) -> None:
+    async with open_one(1) as host, open_one(2) as inside, open_one(3) as late:
+        await inside.connect(host.addresses[0])
+        for number in range(PEERS_PER_NETWORK_MAX):
+            async with open_one(10 + number) as attacker:
+                await attacker.connect(host.addresses[0])
+                await until(lambda attacker=attacker: attacker.peer_id in host.connected_peers())  # type: ignore[misc]
+                await host.ban(attacker.peer_id, 1_000.0)
+        await is_refused(late, host)
+        assert host.counters["inbound_address_banned"] == 1
+        assert inside.peer_id in host.connected_peers()

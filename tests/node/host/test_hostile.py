@@ -114,7 +114,7 @@ async def test_an_address_from_which_many_banned_peers_came_is_refused() -> None
         for number in range(PEERS_PER_NETWORK_MAX):
             async with open_host(bytes([number]) * 32) as attacker:
                 await attacker.connect(victim.addresses[0])
-                await until(lambda attacker=attacker: attacker.peer_id in victim.swarm._networks, 30)  # type: ignore[misc]
+                await until(lambda attacker=attacker: attacker.peer_id in victim.connected_peers(), 30)  # type: ignore[misc]
                 await victim.ban(attacker.peer_id, 1_000.0)
         connection = await dial_from("127.0.0.1", port_of(victim))
         with trio.fail_after(30):
