@@ -58,7 +58,7 @@ _FOUND_MAX: Final = 16
 class MemoryHost:
     """See `node.host.interface.Host`; made by `MemoryNetwork.open_host`."""
 
-    def __init__(self, network: MemoryNetwork, peer_id: str, address: str, site: str, limits: HostLimits) -> None:
+    def __init__(self, network: MemoryNetwork, peer_id: str, address: str, limits: HostLimits, site: str = "") -> None:
         self.counters: Counter[str] = Counter()
         self.limits = limits
         self._network = network
@@ -69,7 +69,7 @@ class MemoryHost:
         self._fault_listener: FaultListener | None = None
         self._streams: dict[str, set[MemoryStream]] = {}
         self._streams_inbound: Counter[str] = Counter()
-        self.site = site
+        self.site = site or address
         #: By peer that has dialled us: from where.
         self._inbound: dict[str, str] = {}
         self._entrance = Entrance(limits, self.counters, trio.current_time)
@@ -379,7 +379,7 @@ class MemoryNetwork:
             raise InvalidAddress(address, "only /memory/ is spoken here")
         if address in self.hosts:
             raise PortTaken(address)
-        host = MemoryHost(self, peer_id_of_seed(seed), address, site or address, limits or HostLimits())
+        host = MemoryHost(self, peer_id_of_seed(seed), address, limits or HostLimits(), site)
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             host.nursery = nursery

@@ -100,8 +100,7 @@ class FrameStream(ABC):
         self._protocol = protocol
         self._arrived = Arrived()
         self._received_size_bytes = 0
-        self._opened_at = trio.current_time()
-        self._was_awaited = False
+        self._awaited_at: float | None = None
         self._requests = 0
         self._sending = trio.Lock()
         self._closed = False
@@ -120,8 +119,10 @@ class FrameStream(ABC):
 
     @property
     def barren_s(self) -> float | None:
-        """Its age if a request was waited for and none has arrived whole; None otherwise."""
-        return trio.current_time() - self._opened_at if self._was_awaited and not self._requests else None
+        """For how long a request has been waited for, if none has arrived whole; None otherwise."""
+        if self._awaited_at is None or self._requests:
+            return None
+        return trio.current_time() - self._awaited_at
 
     def note_request(self) -> None:
         self._requests += 1
@@ -196,7 +197,8 @@ class FrameStream(ABC):
 
     async def _fill(self, size_bytes: int) -> None:
         self._check_open()
-        self._was_awaited = True
+        if self._awaited_at is None:
+            self._awaited_at = trio.current_time()
         while self._arrived.size_bytes < size_bytes:
             data = await self._read_some()
             if not data:

@@ -187,7 +187,12 @@ class GossipTarget:
 
     def _started(self, host: Any) -> tuple[MendedPubsub, MendedGossipSub]:
         pubsub, router = new_gossip(
-            host, limits=HostLimits(), counters=self._counters, fault=self._blame, wrap=self._wrapped
+            host,
+            limits=HostLimits(),
+            counters=self._counters,
+            fault=self._blame,
+            wrap=self._wrapped,
+            ended=self._ended,
         )
         self._tasks = _Tasks()
         pubsub._manager = router._manager = self._tasks
@@ -197,8 +202,11 @@ class GossipTarget:
     def _blame(self, peer_id: str, reason: str) -> None:
         self.faults.append(reason)
 
-    def _wrapped(self, stream: Any) -> FrameStream:
-        return cast(FrameStream, stream.fed)
+    def _wrapped(self, stream: Any) -> Libp2pStream:
+        return cast(Libp2pStream, stream.fed)
+
+    async def _ended(self, stream: FrameStream) -> None:
+        assert stream.barren_s is None or stream.barren_s >= 0
 
     def __call__(self, data: bytes) -> None:
         signed, raw = data[:1] and data[0] & 1, data[1:]
