@@ -8,11 +8,17 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 import trio
+from libp2p.exceptions import BaseLibp2pError
 from libp2p.host.exceptions import StreamFailure
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.utils import encode_varint_prefixed
 
+from node.channel import Hello
 from node.host.interface import HostError, HostLimits, Stream
 from node.host.libp2p_host import Libp2pHost, open_host
 from node.host.standing import PEERS_PER_NETWORK_MAX
+from node.peers import Peers
+from pdfedchain.ids import Address, Hash
 from tests.node.host.hosts import echo, until
 from tests.node.host.test_mends import TOPIC, Victim, meet, message, send_rpc
 
@@ -234,6 +240,42 @@ async def test_oversized_gossip_is_not_taken_and_honest_gossip_is() -> None:
         assert victim.faults == ["gossip message of 5000 bytes"]
         await victim.still_receives(attacker, b"after")
         assert bytes(5_000) not in victim.received
+
+
+@pytest.mark.parametrize(
+    ("count", "size_bytes", "reason"),
+    [
+        (1, 1_100_000, "gossip message of 1100000 bytes"),
+        (1_000, 5, "a flood of gossip messages that bring nothing"),
+    ],
+    ids=["oversized", "replayed"],
+)
+async def test_who_gossips_too_much_is_dropped_by_a_node_and_others_are_heard(
+    count: int, size_bytes: int, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        open_host(b"a" * 32) as attacker,
+        open_host(b"b" * 32) as host,
+        open_host(b"h" * 32) as honest,
+        trio.open_nursery() as nursery,
+    ):
+        victim = Victim(host)
+        await meet(attacker, victim)
+        hello = Hello(1, "test", Hash(bytes(32)), Address(bytes(32)), 0, bytes(8))
+        peers = Peers(host, lambda: hello, [], receive=lambda peer_id, message: None)
+        nursery.start_soon(peers.run)
+        await honest.subscribe(TOPIC, lambda peer_id, data: True)
+        await honest.connect(host.addresses[0])
+        payload = rpc_pb2.RPC(publish=[message(attacker, 1, bytes(size_bytes))] * count).SerializeToString()
+        with trio.fail_after(60), suppress(HostError, BaseLibp2pError):
+            stream = await attacker.basic.new_stream(host.basic.get_id(), ["/meshsub/1.1.0"])
+            while attacker.peer_id in host.connected_peers():
+                await stream.write(encode_varint_prefixed(payload))
+        await until(lambda: attacker.peer_id not in host.connected_peers(), 30)
+        assert any(record.getMessage().endswith(reason) for record in caplog.records if record.name == "node.peers")
+        assert host.swarm.entrance.standing.bans_peer(attacker.peer_id)
+        await victim.still_receives(honest, b"after")
+        nursery.cancel_scope.cancel()
 
 
 def _sized(data: bytes) -> bytes:
