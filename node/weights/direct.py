@@ -45,7 +45,8 @@ def write_direct(descriptor: int, data: bytes) -> bool:
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
         return False
-    os.ftruncate(descriptor, len(data))
+    if len(data) % _ALIGNMENT_SIZE_BYTES:
+        os.ftruncate(descriptor, len(data))
     return True
 
 
@@ -61,7 +62,8 @@ def _write_padded(descriptor: int, data: bytes) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             # Little room on the disk may end a write early, perhaps in the middle of a sector.
             at += written - written % _ALIGNMENT_SIZE_BYTES
-            os.lseek(descriptor, at, os.SEEK_SET)
+            if at < padded:
+                os.lseek(descriptor, at, os.SEEK_SET)
 
 
 def _buffer() -> mmap.mmap:

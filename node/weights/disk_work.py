@@ -38,5 +38,5 @@ def admit(store: WeightsStore, cid: Cid, data: bytes) -> Block:
         BlockMismatch: the block is not what it is called.
     """
     block = Block.check(cid, data)
-    store.put_block(block, sync=False, direct=True)
+    store.put_fetched(block)
     return block

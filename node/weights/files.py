@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
 import secrets
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 from node.weights.direct import DIRECT, write_direct
 from pdfedchain.errors import StateError, UsageError
 
-__all__ = ["Scratch", "make_directory", "sync_directory", "sync_files", "write_new", "write_out"]
+__all__ = ["Scratch", "make_directory", "read_file", "sync_directory", "sync_files", "write_new", "write_out"]
 
 _ATTEMPTS = 3
 
@@ -28,11 +29,7 @@ _SYNC_THREADS = 8
 
 def sync_directory(path: Path) -> None:
     """Make renames and new names inside a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def sync_files(paths: Iterable[Path]) -> None:
@@ -40,28 +37,52 @@ def sync_files(paths: Iterable[Path]) -> None:
 
     Several at once: a journal writes what many wait for in one go, so that eight take the time of two.
     """
-    with ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync") as pool:
-        parents = dict.fromkeys(parent for parent in pool.map(_sync_file, paths) if parent is not None)
-        for _ in pool.map(sync_directory, parents):
-            pass
+    pool = _sync_pool()
+    parents = dict.fromkeys(parent for parent in pool.map(_sync_file, paths) if parent is not None)
+    for _ in pool.map(sync_directory, parents):
+        pass
+
+
+@functools.cache
+def _sync_pool() -> ThreadPoolExecutor:
+    """Kept, since on busy cores new threads take longer to start than old ones to sync."""
+    return ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync")
 
 
 def _sync_file(path: Path) -> Path | None:
     try:
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
+        _sync(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     return path.parent
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory durably, unless it is there."""
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
-        path.mkdir()
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: Path, *, sync: bool = True) -> None:
+    """Make a directory, durably if ``sync``, unless it is there."""
+    try:
+        os.mkdir(path)
     except FileExistsError:
         return
-    sync_directory(path.parent)
+    if sync:
+        sync_directory(path.parent)
+
+
+def read_file(path: Path, size_bytes_max: int) -> tuple[os.stat_result, bytes]:
+    """The state of a file and its first bytes, in as few calls as can be: each lets other threads in."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        state = os.fstat(descriptor)
+        return state, os.read(descriptor, min(state.st_size + 1, size_bytes_max))
+    finally:
+        os.close(descriptor)
 
 
 class Scratch:
@@ -84,13 +105,16 @@ class Scratch:
         for _ in range(_ATTEMPTS):
             temporary = self._directory / secrets.token_hex(16)
             try:
-                with open(temporary, "xb", buffering=0, opener=_open_direct if direct else None) as file:
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                    if not (fcntl.fcntl(file, fcntl.F_GETFL) & DIRECT and write_direct(file.fileno(), data)):
-                        _write_all(file.fileno(), data)
+                descriptor, is_direct = _create(temporary, DIRECT if direct else 0)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    if not (is_direct and write_direct(descriptor, data)):
+                        _write_all(descriptor, data)
                     if sync:
-                        os.fsync(file.fileno())
+                        os.fsync(descriptor)
                     os.rename(temporary, path)
+                finally:
+                    os.close(descriptor)
             except FileNotFoundError:
                 continue  # `clear` in another process met it between its making and its lock
             except BaseException:
@@ -121,14 +145,16 @@ class Scratch:
         return deleted
 
 
-def _open_direct(path: str, flags: int) -> int:
+def _create(path: Path, direct: int) -> tuple[int, bool]:
+    """A new file, open for writing, and whether it is written past the page cache."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        return os.open(path, flags | DIRECT, 0o666)
+        return os.open(path, flags | direct, 0o666), bool(direct)
     except OSError as error:
-        if error.errno != errno.EINVAL:
+        if not direct or error.errno != errno.EINVAL:
             raise
     # Refused, but perhaps not before the file was made.
-    return os.open(path, flags & ~os.O_EXCL, 0o666)
+    return os.open(path, flags & ~os.O_EXCL, 0o666), False
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -31,7 +31,7 @@ from node.weights.adding import Adding
 from node.weights.cid import Block
 from node.weights.dag import check_name, join_path
 from node.weights.errors import BlockDamaged, BlockMismatch, BlockMissing, MalformedWeights, WeightsTooLarge
-from node.weights.files import Scratch, make_directory, sync_directory, sync_files, write_new, write_out
+from node.weights.files import Scratch, make_directory, read_file, sync_directory, sync_files, write_new, write_out
 from node.weights.hashed import Hashed
 from node.weights.limits import (
     BLOCK_SIZE_BYTES_MAX,
@@ -96,12 +96,18 @@ class WeightsStore:
             self.delete_block(cid)
             raise
 
-    def put_block(self, block: Block, *, sync: bool = True, direct: bool = False) -> bool:
+    def put_fetched(self, block: Block) -> None:
+        """Store a block that is not here, nor will be read soon; `sync_blocks` has to follow. Raises as `put_block`."""
+        self._quota.take(len(block.data))
+        path = self._path(block.cid)
+        make_directory(path.parent, sync=False)
+        self._scratch.write(block.data, path, sync=False, direct=True)
+
+    def put_block(self, block: Block, *, sync: bool = True) -> bool:
         """Store a block.
 
         Args:
             sync: also against a power cut; who says no calls `sync_blocks` later.
-            direct: it will not be read soon, see `node.weights.direct`.
 
         Returns:
             Whether it had to be written: False when the same bytes are there already.
@@ -116,12 +122,9 @@ class WeightsStore:
                 os.utime(path)  # somebody counts on it again: as young as one just written (`node.weights.keeping`)
                 return False
         except FileNotFoundError:
-            if sync:
-                make_directory(path.parent)
-            else:
-                path.parent.mkdir(exist_ok=True)
+            make_directory(path.parent, sync=sync)
         self._quota.take(len(block.data))
-        self._scratch.write(block.data, path, sync=sync, direct=direct)
+        self._scratch.write(block.data, path, sync=sync)
         return True
 
     def sync_blocks(self, cids: Iterable[Cid]) -> None:
@@ -327,9 +330,7 @@ class WeightsStore:
 
     def _read(self, cid: Cid, trust_s: float = 0.0) -> Block:
         try:
-            with open(self._path(cid), "rb", buffering=0) as file:
-                state = os.fstat(file.fileno())
-                data = file.read(min(state.st_size, BLOCK_SIZE_BYTES_MAX) + 1)
+            state, data = read_file(self._path(cid), BLOCK_SIZE_BYTES_MAX + 1)
         except FileNotFoundError:
             raise BlockMissing(cid) from None
         if trust_s and self._hashed.knows(cid, state, trust_s):

@@ -441,10 +441,10 @@ async def test_a_full_disk_ends_the_fetch_with_the_disks_own_error(
     async with open_net(tmp_path) as net:
         peer = await net.peer()
 
-        def full(*_: object, sync: bool, direct: bool) -> None:
+        def full(block: Block) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(net.store, "put_block", full)
+        monkeypatch.setattr(net.store, "put_fetched", full)
         with pytest.raises(OSError, match="No space left"):
             await net.fetch(peer)
 
