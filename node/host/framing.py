@@ -147,12 +147,16 @@ class FrameStream(ABC):
     async def _reset(self) -> None:
         """End both directions at once."""
 
-    async def send_frame(self, frame: bytes) -> None:
-        header = len(frame).to_bytes(FRAME_HEADER_SIZE_BYTES, "big")
-        if len(frame) < _PART_SIZE_BYTES:
-            await self.write(header + frame)
-        else:
-            await self._send((header, frame))
+    async def send_frame(self, *frames: bytes) -> None:
+        parts, small = [], b""
+        for frame in frames:
+            small += len(frame).to_bytes(FRAME_HEADER_SIZE_BYTES, "big")
+            if len(frame) < _PART_SIZE_BYTES:
+                small += frame
+            else:
+                parts += [small, frame]
+                small = b""
+        await self._send([*parts, small] if small else parts)
 
     async def write(self, data: bytes) -> None:
         await self._send((data,))
@@ -196,9 +200,12 @@ class FrameStream(ABC):
             raise StreamClosed(self._peer_id, reason="closed on this side")
 
     async def _fill(self, size_bytes: int) -> None:
+        """Wait until so many bytes have arrived; others have their turn in any case."""
         self._check_open()
         if self._awaited_at is None:
             self._awaited_at = trio.current_time()
+        if self._arrived.size_bytes >= size_bytes:
+            await trio.lowlevel.checkpoint()
         while self._arrived.size_bytes < size_bytes:
             data = await self._read_some()
             if not data:
@@ -208,8 +215,9 @@ class FrameStream(ABC):
             self._arrived.put(data)
 
     async def receive_frame(self, size_bytes_max: int) -> bytes:
-        await trio.lowlevel.checkpoint()
-        await self._fill(FRAME_HEADER_SIZE_BYTES)
+        self._check_open()
+        if self._arrived.size_bytes < FRAME_HEADER_SIZE_BYTES:
+            await self._fill(FRAME_HEADER_SIZE_BYTES)
         size_bytes = int.from_bytes(self._arrived.peek(FRAME_HEADER_SIZE_BYTES), "big")
         if size_bytes > size_bytes_max:
             await self.reset()
@@ -220,7 +228,6 @@ class FrameStream(ABC):
         return self._arrived.take(size_bytes)
 
     async def read_exactly(self, size_bytes: int) -> bytes:
-        await trio.lowlevel.checkpoint()
         await self._fill(size_bytes)
         return self._arrived.take(size_bytes)
 

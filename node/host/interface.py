@@ -224,10 +224,10 @@ class Stream(Protocol):
         """
         ...
 
-    async def send_frame(self, frame: bytes) -> None:
-        """Send one frame. Frames of several tasks do not mix.
+    async def send_frame(self, *frames: bytes) -> None:
+        """Send one frame, or several behind each other. Those of several tasks do not mix.
 
-        Cancellation never leaves half a frame behind: either nothing is sent, or the frame gets a moment to finish
+        Cancellation never leaves half a frame behind: either nothing is sent, or all of it gets a moment to finish
         and the stream is reset if it does not.
 
         Raises:

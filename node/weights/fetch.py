@@ -17,8 +17,7 @@ The caller judges its peers by these faults: LIED and GARBAGE never happen to an
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -43,6 +42,7 @@ from node.weights.limits import (
     WAITING_PER_PEER_MAX,
 )
 from node.weights.messages import PROTOCOL
+from node.weights.patience import PeerFailed, patience
 from node.weights.store import WeightsStore
 from node.weights.transfer import Done, Progress, Transfer
 from pdfedchain.errors import DecodeError, InputError, PdfedError
@@ -118,14 +118,6 @@ async def fetch(
     return await fetching.run()
 
 
-class _PeerFailed(Exception):
-    """A peer is to be dropped."""
-
-    def __init__(self, kind: PeerFaultKind, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-
-
 class _Fetch:
     """One `fetch` under way."""
 
@@ -152,6 +144,8 @@ class _Fetch:
         self._foreign: set[str] = set()
         self._transfer = Transfer(cid, size_bytes_max=size_bytes_max, peers=peers, layout=store.layout)
         self._change = trio.Event()
+        self._discovery = trio.Event()
+        self._unsynced_many = trio.Event()
         self._end = trio.CancelScope()
         self._failure: PdfedError | OSError | None = None
         self._threads = trio.CapacityLimiter(_THREADS)
@@ -194,8 +188,13 @@ class _Fetch:
         self._wake()
 
     def _wake(self) -> None:
+        """Wake who asks peers, and who else has something to do; to wake everybody costs as much as a block's hash."""
         self._change.set()
         self._change = trio.Event()
+        if self._transfer.has_discovered:
+            self._discovery.set()
+        if len(self._unsynced) >= SYNC_COUNT:
+            self._unsynced_many.set()
 
     def _fail(self, error: PdfedError | OSError) -> None:
         self._failure = self._failure or error
@@ -215,7 +214,8 @@ class _Fetch:
         while True:
             batch = self._transfer.take_discovered(_LOOK_UP_COUNT)
             if not batch:
-                await self._change.wait()
+                self._discovery = trio.Event()
+                await self._discovery.wait()
                 continue
             while batch:
                 results = await trio.to_thread.run_sync(look_up, self._store, batch, limiter=self._threads)
@@ -235,7 +235,8 @@ class _Fetch:
         """Make blocks durable while others are on their way."""
         while True:
             while len(self._unsynced) < SYNC_COUNT:
-                await self._change.wait()
+                self._unsynced_many = trio.Event()
+                await self._unsynced_many.wait()
             try:
                 await self._sync()
             except OSError as error:
@@ -254,10 +255,10 @@ class _Fetch:
             before = self._by_peer.get(peer_id, 0)
             request = await self._next_request(peer_id)
             try:
-                with _patience(self._stall_timeout_s):
+                with patience(self._stall_timeout_s):
                     exchange = await self._open(peer_id)
                 await self._converse(peer_id, exchange, request)
-            except _PeerFailed as error:
+            except PeerFailed as error:
                 return self._drop(peer_id, error.kind, str(error))
             except HostError as error:
                 attempts = 1 if self._by_peer.get(peer_id, 0) > before else attempts + 1
@@ -295,15 +296,15 @@ class _Fetch:
         Ends by cancellation when the transfer does.
 
         Raises:
-            _PeerFailed: the peer is to be dropped.
+            PeerFailed: the peer is to be dropped.
             HostError: the stream broke.
         """
-        failures: list[_PeerFailed | HostError] = []
+        failures: list[PeerFailed | HostError] = []
 
         async def run(part: Callable[[], Awaitable[None]]) -> None:
             try:
                 await part()
-            except (_PeerFailed, HostError) as error:
+            except (PeerFailed, HostError) as error:
                 failures.append(error)
                 parts.cancel_scope.cancel()
 
@@ -316,7 +317,7 @@ class _Fetch:
                 parts.start_soon(run, lambda: self._store_blocks(peer_id, to_store, stored))
         finally:
             # With answers still owed, only a reset keeps the peer from sending them to nobody.
-            if failures or self._transfer.asked(peer_id):
+            if failures or self._transfer.owed(peer_id):
                 await exchange.reset()
             else:
                 await exchange.aclose()
@@ -325,7 +326,7 @@ class _Fetch:
 
     async def _send_wants(self, peer_id: str, exchange: Exchange, request: tuple[Cid, ...]) -> None:
         while True:
-            with _patience(self._stall_timeout_s):
+            with patience(self._stall_timeout_s):
                 await exchange.ask(request)
             request = await self._next_request(peer_id)
             self._wake()
@@ -337,23 +338,26 @@ class _Fetch:
         received: set[Cid] = set()
         try:
             async with arrived:
-                while True:
-                    received &= self._transfer.asked(peer_id)
-                    if received == self._transfer.asked(peer_id):
-                        await self._change.wait()
-                        continue
-                    with _patience(self._stall_timeout_s):
+                with patience(self._stall_timeout_s) as waits:
+                    while True:
+                        received = {cid for cid in received if self._transfer.owes(peer_id, cid)}
+                        if len(received) == self._transfer.owed(peer_id):
+                            waits.rest()
+                            await self._change.wait()
+                            continue
+                        waits.begin()
                         cid, data = await exchange.answer()
-                    if cid in received or cid not in self._transfer.asked(peer_id):
-                        raise DecodeError(f"an answer about {cid_text(cid)}, which was not asked for")
-                    if data is None:
-                        self._transfer.lacks(peer_id, cid)
-                        self._changed()
-                    else:
-                        received.add(cid)
-                        await arrived.send((cid, data))
+                        waits.rest()
+                        if cid in received or not self._transfer.owes(peer_id, cid):
+                            raise DecodeError(f"an answer about {cid_text(cid)}, which was not asked for")
+                        if data is None:
+                            self._transfer.lacks(peer_id, cid)
+                            self._changed()
+                        else:
+                            received.add(cid)
+                            await arrived.send((cid, data))
         except InputError as error:  # a `FrameTooLarge` among them
-            raise _PeerFailed(PeerFaultKind.GARBAGE, str(error)) from error
+            raise PeerFailed(PeerFaultKind.GARBAGE, str(error)) from error
         except HostError:
             await stored.wait()
             raise
@@ -369,7 +373,7 @@ class _Fetch:
             try:
                 block = await trio.to_thread.run_sync(admit, self._store, cid, data, limiter=self._threads)
             except BlockMismatch as error:
-                raise _PeerFailed(PeerFaultKind.LIED, str(error)) from error
+                raise PeerFailed(PeerFaultKind.LIED, str(error)) from error
             except (OSError, StoreFull) as error:
                 return self._fail(error)
             del data
@@ -383,12 +387,3 @@ class _Fetch:
             del block
             self._changed()
         return stored.set()
-
-
-@contextlib.contextmanager
-def _patience(timeout_s: float) -> Iterator[None]:
-    try:
-        with trio.fail_after(timeout_s):
-            yield
-    except trio.TooSlowError as error:
-        raise _PeerFailed(PeerFaultKind.STALLED, f"nothing for {timeout_s:g} s") from error

@@ -53,6 +53,8 @@ IN_FLIGHT_PER_PEER: Final = 8
 #: Blocks in flight from a peer that has given none yet; each block it gives makes room for one more. A slow peer must
 #: not hold many.
 IN_FLIGHT_FIRST: Final = 2
+#: A peer that owes blocks is asked for so many more at once.
+REQUEST_COUNT: Final = 4
 #: A peer with nothing to do is asked for what another owes that gave so many times fewer blocks.
 FASTER_FACTOR: Final = 2
 #: Peers one block is asked of at once.

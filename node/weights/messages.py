@@ -48,9 +48,8 @@ async def send_answer(stream: Stream, cid: Cid, data: bytes | None) -> None:
     Raises:
         StreamClosed: the peer has gone.
     """
-    await stream.send_frame(encode(Answer(cid, data is not None)))
-    if data is not None:
-        await stream.send_frame(data)
+    answer = encode(Answer(cid, data is not None))
+    await (stream.send_frame(answer) if data is None else stream.send_frame(answer, data))
 
 
 async def receive_answer(stream: Stream) -> Answer:

@@ -38,6 +38,7 @@ from node.weights.limits import (
     LACKS_PER_PEER_MAX,
     NODE_ASKED_OF_MAX,
     PEERS_PER_TRANSFER_MAX,
+    REQUEST_COUNT,
 )
 from node.weights.tree import PROFILE, Expected, Layout, children, tree_size_bytes
 from pdfedchain.ids import Cid, cid_text
@@ -162,7 +163,22 @@ class Transfer:
         peer = self._peers.get(peer_id)
         return frozenset(peer.asked) if peer is not None else frozenset()
 
+    def owes(self, peer_id: str, cid: Cid) -> bool:
+        """Whether the peer owes an answer about a block."""
+        peer = self._peers.get(peer_id)
+        return peer is not None and cid in peer.asked
+
+    def owed(self, peer_id: str) -> int:
+        """How many answers the peer owes."""
+        peer = self._peers.get(peer_id)
+        return len(peer.asked) if peer is not None else 0
+
     # The store
+
+    @property
+    def has_discovered(self) -> bool:
+        """Whether there is something to look up."""
+        return bool(self._discovered)
 
     def take_discovered(self, count: int) -> tuple[Expected, ...]:
         """Up to ``count`` blocks to look up in the store; each is reported back by `found` or `absent`."""
@@ -205,7 +221,8 @@ class Transfer:
             return ()
         # One that holds nothing may ask for one block whatever the others hold, or slow ones would keep it out.
         room = min(peer.window - len(peer.asked), max(IN_FLIGHT_MAX - self._in_flight, not peer.asked))
-        if room <= 0:
+        # Several at once cost as much as one. What is left in flight is enough to go on with meanwhile.
+        if room < min(len(peer.asked), REQUEST_COUNT) or room <= 0:
             return ()
         chosen = tuple(islice((cid for cid in self._wanted if cid not in peer.lacks), room))
         if not chosen and not peer.asked:

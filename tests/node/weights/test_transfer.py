@@ -18,6 +18,7 @@ from node.weights.limits import (
     IN_FLIGHT_PER_PEER,
     LACKS_PER_PEER_MAX,
     NODE_ASKED_OF_MAX,
+    REQUEST_COUNT,
 )
 from node.weights.transfer import Done, NeedBlocks, NeedRoot, Transfer
 from node.weights.tree import Layout, put_directory, put_file, tree_size_bytes
@@ -147,11 +148,30 @@ def test_each_peer_and_all_together_have_a_window() -> None:
 def test_a_peer_earns_its_window() -> None:
     folder, transfer = in_the_middle("a")
     windows = []
-    for _ in range(IN_FLIGHT_PER_PEER):
+    for _ in range(4):
+        request = transfer.next_request("a")
+        windows.append(len(request))
+        for cid in request:
+            transfer.received("a", folder.blocks[cid])
+    assert windows == [IN_FLIGHT_FIRST, 2 * IN_FLIGHT_FIRST, IN_FLIGHT_PER_PEER, IN_FLIGHT_PER_PEER]
+
+
+def test_a_peer_that_owes_much_is_asked_for_several_at_once() -> None:
+    folder, transfer = in_the_middle("a")
+    while len(transfer.asked("a")) < IN_FLIGHT_PER_PEER:
+        for cid in transfer.asked("a"):
+            transfer.received("a", folder.blocks[cid])
         transfer.next_request("a")
-        windows.append(len(transfer.asked("a")))
-        transfer.received("a", folder.blocks[min(transfer.asked("a"))])
-    assert windows == [*range(IN_FLIGHT_FIRST, IN_FLIGHT_PER_PEER), IN_FLIGHT_PER_PEER, IN_FLIGHT_PER_PEER]
+    more = []
+    for cid in sorted(transfer.asked("a")):
+        assert transfer.owes("a", cid)
+        transfer.received("a", folder.blocks[cid])
+        assert not transfer.owes("a", cid)
+        more.append(len(transfer.next_request("a")))
+    assert more == [0, 0, 0, REQUEST_COUNT] * 2
+    assert transfer.owed("a") == IN_FLIGHT_PER_PEER
+    assert transfer.owed("b") == 0
+    assert not transfer.owes("b", min(transfer.asked("a")))
 
 
 def test_what_a_slow_peer_owes_is_asked_of_a_faster_one_in_the_end() -> None:
