@@ -6,9 +6,11 @@ were generated tells what the score says of perfection, and the rules start from
 - the FID ceiling is a fixed multiple of the held-out images' FID;
 - the R_C ceiling is the held-out images' rate of confirmed matches (the verifier's false ones, and true
   near-duplicates in the data), three standard deviations of such a rate at n images, and a tolerated share;
-- the novelty weight makes a tenth of fully confirmed copies cost as much as the worst quality accepted.
+- the novelty weight stands in the paper's relation to the FID of a good model, which is taken to be a fixed multiple of
+  the held-out images'.
 
-ADR 0032 has the table of good, undertrained, memorising and noise "models" by which the three constants were chosen.
+ADR 0032 has the table of good, undertrained, memorising and noise "models" by which the constants of the ceilings were
+chosen, ADR 0141 how the weight follows from the paper's Table 1.
 """
 
 from __future__ import annotations
@@ -28,14 +30,16 @@ from pdfedchain.ids import Hash
 from pdfedchain.types.score import MICRO, ArithmeticProfile, ScoreReport, ScoringSpec
 from pdfedchain.types.task import Ceilings
 
-__all__ = ["Calibration", "calibrate", "ceilings_from"]
+__all__ = ["Calibration", "calibrate", "ceilings_from", "novelty_weight_from"]
 
 #: Worst FID accepted, as a multiple of the held-out images'.
 _FID_FACTOR: Final = 4
 #: Share of a model's images that may be confirmed copies, beyond the held-out images' rate.
 _COPIES_TOLERATED: Final = 0.03
-#: Share of copies, each certain, that costs as much as the worst FID accepted.
-_COPIES_AS_BAD_AS_CEILING: Final = 0.1
+#: The paper's weight (100,000 with R_C in [0, 1]) divided by the mean FID of its Table 1 (715).
+_PAPER_WEIGHT: Final = 140
+#: FID of a good model, in hundredths of the held-out images'.
+_GOOD_FID_PERCENT: Final = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,18 @@ def calibrate(
 
 
 def ceilings_from(held_out: ScoreReport, n: int) -> Calibration:
-    """The three rules. FID is rounded up to whole units, R_C to thousandths."""
+    """The three rules. FID and the weight are rounded up to whole units, R_C to thousandths."""
     fid = math.ceil(held_out.fid_micro * _FID_FACTOR / MICRO)
     # Laplace's estimate, so that no match among few images is not taken for a rate of zero
     rate = (held_out.confirmed + 1) / (held_out.n + 2)
     r_c = rate + 3 * float(np.sqrt(rate * (1 - rate) / n)) + _COPIES_TOLERATED
     return Calibration(
         ceilings=Ceilings(fid_micro_max=fid * MICRO, r_c_micro_max=min(math.ceil(r_c * 1_000) * 1_000, MICRO)),
-        novelty_weight=math.ceil(fid / _COPIES_AS_BAD_AS_CEILING),
+        novelty_weight=novelty_weight_from(held_out.fid_micro),
         held_out=held_out,
     )
+
+
+def novelty_weight_from(held_out_fid_micro: int) -> int:
+    """w, given the FID of held-out real images: 1 % of certain copies cost 1.4 times a good model's FID."""
+    return -(-held_out_fid_micro * _PAPER_WEIGHT * _GOOD_FID_PERCENT // (100 * MICRO))

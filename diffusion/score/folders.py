@@ -22,12 +22,12 @@ from diffusion.data.partition import permutation
 from diffusion.errors import DatasetError
 from diffusion.progress import Report, silent
 from diffusion.score.baselines import measure
-from diffusion.score.calibrate import ceilings_from
+from diffusion.score.calibrate import novelty_weight_from
 from diffusion.score.describe_folder import FolderFeatures, describe_folder, pair_similarities, scorer_digest
 from diffusion.score.feature_store import FeatureStore
 from diffusion.score.frechet import frechet_distance
 from diffusion.score.novelty import Matches, find_matches
-from diffusion.score.quantise import to_report
+from diffusion.score.quantise import to_micro
 from diffusion.score.scorer import Scorer, read_scorer
 from diffusion.score.spec import default_scoring
 from pdfedchain.ids import Hash
@@ -145,8 +145,8 @@ def score_folders(
     Args:
         scorer: folder made by ``pdfed train-scorer``, or a task's; without one, a small one is trained on the training
             images (about a minute), and kept in ``cache``.
-        novelty_weight: w; without one, ten times the FID ceiling that a task with these images would have
-            (`diffusion.score.calibrate`). Give one to compare sets of different sizes.
+        novelty_weight: w; without one, what a task with these images would have (`diffusion.score.calibrate`). Give
+            one to compare sets of different sizes.
         cache: folder in which features are remembered by content; none are without it.
         profile: precision; float64 is the consensus score's, and slower.
 
@@ -284,8 +284,7 @@ def _calibrated_weight(train: FolderFeatures, test: FolderFeatures, n: int) -> i
     """The rule of a new task, with as many training images as were generated in the place of held-out ones."""
     chosen = permutation(len(train), _SEED)[:n]
     real = frechet_distance(train.features[chosen].astype(np.float64), test.features.astype(np.float64))
-    stand_in = to_report(n=len(chosen), checked=0, confirmed=0, v_a=0.0, v_c=0.0, fid=real, images_hash=_SEED)
-    return max(ceilings_from(stand_in, n).novelty_weight, 1)
+    return max(novelty_weight_from(to_micro(real)), 1)
 
 
 def _pairs(matches: Matches, generated: ImageFolder, train: ImageFolder) -> tuple[Pair, ...]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -21,20 +20,16 @@ import torch
 from numpy.typing import NDArray
 
 from diffusion import jobs
-from diffusion.data.images import concatenate, read_reference, read_shard
-from diffusion.schedule import schedule_from_config
+from diffusion.data.images import concatenate, read_reference
 from diffusion.score.report import describe_reference, generate, score_images
 from diffusion.score.scorer import read_scorer
-from diffusion.train import new_weights, train
-from pdfedchain.crypto import tagged_hash
-from pdfedchain.ids import Hash
 from pdfedchain.types.jobs import Prepare, Prepared
 from pdfedchain.types.score import ArithmeticProfile, ScoreReport
+from tests.diffusion.trained import SPLIT_SEED, TaskFolder, key_of
 
 WELL, BRIEFLY, NOISE, COPIES = "well-trained", "undertrained", "noise", "copies"
 #: Data set -> steps of the well-trained and of the undertrained model.
 STEPS = {"digits": (400, 40), "fashion-mnist": (1_200, 60)}
-SPLIT_SEED = Hash(b"\x03" * 32)
 
 
 @dataclass(frozen=True)
@@ -73,25 +68,12 @@ def row_of(seed: int, outcome: Outcome) -> str:
     return f"| {seed} | {outcome.name} | {' | '.join(cells)} | {' and '.join(outcome.refused)} |"
 
 
-def images_of(prepared: Prepared, folder: Path, seed: int, steps: tuple[int, int]) -> dict[str, NDArray[np.uint8]]:
-    reference, shard = read_reference(folder / "reference"), read_shard(folder / "private/0")
-    config, model = json.loads(prepared.model.unet_config), prepared.model
-    key = tagged_hash("pdfed/order/v1", bytes([seed]))
-    scoring = dataclasses.replace(prepared.scoring, profile=ArithmeticProfile.F32)  # a quarter of the time
+def images_of(task: TaskFolder, seed: int, steps: tuple[int, int]) -> dict[str, NDArray[np.uint8]]:
+    reference = read_reference(task.folder / "reference")
+    scoring = dataclasses.replace(task.prepared.scoring, profile=ArithmeticProfile.F32)  # a quarter of the time
 
     def sampled(count: int) -> NDArray[np.uint8]:
-        result = train(
-            config,
-            schedule_from_config(json.loads(model.scheduler_config)),
-            new_weights(config, key),
-            concatenate(shard, reference.train),
-            continued=False,
-            steps=count,
-            batch_size=64,
-            learning_rate=3e-3,
-            seed=key,
-        )
-        return generate(model, scoring, result.weights, seed=key).images
+        return generate(task.prepared.model, scoring, task.model(seed, count), seed=key_of(seed)).images
 
     rng = np.random.default_rng(seed)
     both = concatenate(reference.train, reference.test).images
@@ -108,6 +90,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", default=list(STEPS), choices=list(STEPS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--models", type=Path, help="a folder in which trained weights are kept for the next call")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     wrong = 0
@@ -115,6 +98,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "task"
             prepared = jobs.prepare(Prepare(name, 4, SPLIT_SEED, str(folder), "cpu"))
+            task = TaskFolder(name, prepared, folder, arguments.models or folder / "models")
             scoring = prepared.scoring
             print(f"{name}: {prepared.ceilings}, w = {scoring.novelty_weight}, n = {scoring.n}")
             scorer = read_scorer(folder / "scorer", profile=scoring.profile)
@@ -125,7 +109,7 @@ def main() -> int:
             for seed in range(arguments.seeds):
                 outcomes = [
                     outcome_of(kind, score_images(scorer, scoring, described, images).report, prepared)
-                    for kind, images in images_of(prepared, folder, seed, STEPS[name]).items()
+                    for kind, images in images_of(task, seed, STEPS[name]).items()
                 ]
                 for outcome in outcomes:
                     print(row_of(seed, outcome))

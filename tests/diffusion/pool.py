@@ -27,10 +27,12 @@ from numpy.typing import NDArray
 from diffusion.data.images import LabelledImages
 from diffusion.data.partition import permutation
 from diffusion.score.alterations import ALTERATIONS, alter
+from diffusion.score.calibrate import novelty_weight_from
 from diffusion.score.fingerprint import describe
 from diffusion.score.frechet import frechet_distance
 from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.nearest import nearest
+from diffusion.score.quantise import to_micro
 from diffusion.score.retrieval import DECIMALS, greedy_matching, thresholds_by_class
 from diffusion.score.scorer import Scorer
 from diffusion.score.shipped import shipped_fingerprinter
@@ -146,7 +148,7 @@ def run_case(case: Case, scorer: Scorer, *, seeds: int, kinds: Sequence[str] = K
     """Kind of copies -> seed -> step."""
     test = describe(scorer.fingerprinter, case.test).features * scorer.feature_scale
     real = describe(scorer.fingerprinter, case.novel).features * scorer.feature_scale
-    weight = 40 * frechet_distance(real, test)  # ten times a ceiling of four times the real images' distance
+    weight = novelty_weight_from(to_micro(frechet_distance(real, test)))
     size = min(len(case.novel), len(case.train))
     result: dict[str, list[list[Step]]] = {kind: [] for kind in kinds}
     for seed in range(seeds):

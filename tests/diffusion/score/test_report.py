@@ -14,7 +14,7 @@ from diffusion.data import LabelledImages, Reference, Split
 from diffusion.data.images import concatenate
 from diffusion.errors import CheckpointRefused
 from diffusion.jobs import model_spec
-from diffusion.score.calibrate import ceilings_from
+from diffusion.score.calibrate import ceilings_from, novelty_weight_from
 from diffusion.score.integer_weights import integer_scorer, integer_weights
 from diffusion.score.noise import noise_images
 from diffusion.score.report import Assessment, describe_reference, generate, score_checkpoint, score_images
@@ -22,7 +22,7 @@ from diffusion.score.scorer import FEATURE_VARIANCE, read_scorer, write_scorer
 from diffusion.score.spec import default_scoring
 from diffusion.train import new_weights
 from pdfedchain.ids import Hash
-from pdfedchain.types.score import ArithmeticProfile, ScoreReport, Unscorable, UnscorableReason
+from pdfedchain.types.score import MICRO, ArithmeticProfile, ScoreReport, Unscorable, UnscorableReason
 from tests.diffusion.conftest import TinyTask
 
 SEED = Hash(b"\x06" * 32)
@@ -217,4 +217,12 @@ def test_ceilings_follow_from_held_out_images() -> None:
     assert calibration.ceilings.fid_micro_max == 82_000_000
     expected = 0.01 + 3 * math.sqrt(0.01 * 0.99 / 400) + 0.03
     assert calibration.ceilings.r_c_micro_max == math.ceil(expected * 1000) * 1000
-    assert calibration.novelty_weight == 820
+    assert calibration.novelty_weight == 4_263
+
+
+def test_the_weight_has_the_balance_of_the_papers_table() -> None:
+    mean_fid = sum([624, 641, 692, 750, 677, 710, 739, 724, 741, 755, 800, 725]) / 12
+    good_by_held_out = 1.5
+    weight = novelty_weight_from(round(mean_fid / good_by_held_out * MICRO))
+    assert weight == pytest.approx(100_000, rel=0.01)
+    assert novelty_weight_from(1) == 1
