@@ -152,14 +152,15 @@ def prepare(request: Prepare, report: Report = silent, *, plan: LearningPlan | N
     model = model_spec(image_size=image_size, channels=channels, classes=int(data.labels.max()) + 1)
     seed = tagged_hash("pdfed/scorer-seed/v1", request.split_seed)
     scorer = train_scorer(
-        parts.reference.train,
+        # both parts: copies are looked for among both, and a verifier confirms wrongly what it has not seen (ADR 0144)
+        concatenate(parts.reference.train, parts.reference.test),
         seed=seed,
         plan=plan,
         start=shipped_fingerprinter(),
         device=request.device,
         report=report,
     )
-    scoring = default_scoring(scorer.extractor_name, image_size=image_size, profile=request.profile)
+    scoring = default_scoring(scorer.extractor_name, profile=request.profile)
     calibration = calibrate(scorer, scoring, parts, seed=seed, report=report)
     write_folder(output / "reference", lambda folder: write_reference(folder, parts.reference))
     known = known_scores(model, scoring, parts.reference, scorer.to(scoring.profile), report=report)

@@ -7,7 +7,7 @@ were generated tells what the score says of perfection, and the rules start from
 - the R_C ceiling is the held-out images' rate of confirmed matches (the verifier's false ones, and true
   near-duplicates in the data), three standard deviations of such a rate at n images, and a tolerated share;
 - the novelty weight stands in the paper's relation to the FID of a good model, which is taken to be a fixed multiple of
-  the held-out images'.
+  the held-out images'; it is lower where the held-out images' own novelty term would put them behind such a model.
 
 ADR 0032 has the table of good, undertrained, memorising and noise "models" by which the constants of the ceilings were
 chosen, ADR 0141 how the weight follows from the paper's Table 1.
@@ -30,7 +30,7 @@ from pdfedchain.ids import Hash
 from pdfedchain.types.score import MICRO, ArithmeticProfile, ScoreReport, ScoringSpec
 from pdfedchain.types.task import Ceilings
 
-__all__ = ["Calibration", "calibrate", "ceilings_from", "novelty_weight_from"]
+__all__ = ["Calibration", "calibrate", "ceilings_from", "novelty_weight_from", "novelty_weight_max"]
 
 #: Worst FID accepted, as a multiple of the held-out images'.
 _FID_FACTOR: Final = 4
@@ -39,7 +39,9 @@ _COPIES_TOLERATED: Final = 0.03
 #: The paper's weight (100,000 with R_C in [0, 1]) divided by the mean FID of its Table 1 (715).
 _PAPER_WEIGHT: Final = 140
 #: FID of a good model, in hundredths of the held-out images'.
-_GOOD_FID_PERCENT: Final = 150
+_GOOD_FID_PERCENT: Final = 130
+#: The largest that a `ScoringSpec` takes.
+_WEIGHT_MAX: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,24 @@ def ceilings_from(held_out: ScoreReport, n: int) -> Calibration:
     r_c = rate + 3 * float(np.sqrt(rate * (1 - rate) / n)) + _COPIES_TOLERATED
     return Calibration(
         ceilings=Ceilings(fid_micro_max=fid * MICRO, r_c_micro_max=min(math.ceil(r_c * 1_000) * 1_000, MICRO)),
-        novelty_weight=novelty_weight_from(held_out.fid_micro),
+        novelty_weight=min(novelty_weight_from(held_out.fid_micro), novelty_weight_max(held_out)),
         held_out=held_out,
     )
 
 
 def novelty_weight_from(held_out_fid_micro: int) -> int:
-    """w, given the FID of held-out real images: 1 % of certain copies cost 1.4 times a good model's FID."""
+    """w with the paper's balance: 1 % of certain copies cost 1.4 times a good model's FID."""
     return -(-held_out_fid_micro * _PAPER_WEIGHT * _GOOD_FID_PERCENT // (100 * MICRO))
+
+
+def novelty_weight_max(held_out: ScoreReport) -> int:
+    """The largest w with which real images are not behind a good model that copies nothing.
+
+    What is confirmed among real images are the verifier's mistakes, and near-duplicates in the data. Both are more
+    frequent the more real images look, so with a larger weight a model would lose by the last improvements.
+    """
+    novelty = held_out.v_c_micro * held_out.v_a_micro * held_out.confirmed
+    if novelty == 0:
+        return _WEIGHT_MAX
+    room_micro = held_out.fid_micro * (_GOOD_FID_PERCENT - 100)
+    return room_micro * MICRO * held_out.n // (100 * novelty)

@@ -214,7 +214,7 @@ def _compare(
 ) -> dict[str, Any]:
     """Every field of the result that features decide."""
     extractor = scorer.extractor_name
-    scoring = default_scoring(extractor, image_size=scorer.image_size)
+    scoring = default_scoring(extractor)
     began = time.monotonic()
     report("search", 0, 1, 0.0)
     matches = find_matches(

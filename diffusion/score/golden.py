@@ -126,7 +126,7 @@ def _report(profile: ArithmeticProfile, device: str) -> ScoreReport:
     parts = (slice(0, _TRAIN), slice(_TRAIN, None))
     reference = Reference(*(LabelledImages(pictures[part], labels[part]) for part in parts))
     scoring = replace(
-        default_scoring("golden", image_size=_SHAPE[1]),
+        default_scoring("golden"),
         profile=profile,
         retrieval_deviations_micro=0,
         match_threshold_micro=_MATCH_MICRO,

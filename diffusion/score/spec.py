@@ -1,7 +1,7 @@
 """The scoring specification that new tasks get.
 
-Sizes are chosen so that one float64 score of the smallest model takes a few seconds of one thread. The match threshold
-and the retrieval deviations are the paper's.
+The number of images is what ranking needs (ADR 0143); one float64 score of the smallest model then takes a few seconds
+of one thread. The match threshold and the retrieval deviations are the paper's.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ __all__ = ["SCORING_VERSION", "default_scoring", "tolerance_of"]
 #: The scoring procedure implemented here. Any change of a score's value is a new version.
 SCORING_VERSION: Final = 1
 
-#: Image size in pixels -> images per score; sampling costs grow much faster than the size.
-_IMAGES: Final = {8: 400, 16: 400, 32: 200, 64: 200}
-
-
+#: Images per score, whatever their size: with half as many, scores of one model lie more than twice as far apart.
+_IMAGES: Final = 400
+#: Most pairs that are verified. Copies of a whole reference set need 1.5 to 1.7 per image.
+_PAIRS_MAX: Final = _IMAGES * 5 // 2
 #: Share of the FID ceiling by which float32 scores may differ; docs/portability.md has what was measured.
 _F32_FID_SHARE: Final = 10_000
 
@@ -34,17 +34,15 @@ def tolerance_of(profile: ArithmeticProfile, fid_micro_max: int) -> Tolerance:
     return Tolerance(checked=1, confirmed=1, v_a_micro=100, v_c_micro=100, fid_micro=fid_micro)
 
 
-def default_scoring(
-    extractor: str, *, image_size: int, profile: ArithmeticProfile = ArithmeticProfile.F64
-) -> ScoringSpec:
+def default_scoring(extractor: str, *, profile: ArithmeticProfile = ArithmeticProfile.F64) -> ScoringSpec:
     """Specification with a provisional ``novelty_weight`` of 0 and tolerance, which a task's calibration replaces."""
     return ScoringSpec(
         version=SCORING_VERSION,
         profile=profile,
-        n=_IMAGES[image_size],
+        n=_IMAGES,
         sampling_steps=10,
         neighbours=5,
-        pairs_max=1_000,
+        pairs_max=_PAIRS_MAX,
         match_threshold_micro=800_000,
         retrieval_deviations_micro=500_000,
         novelty_weight=0,

@@ -11,6 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,17 @@ import torch
 from numpy.typing import NDArray
 
 from diffusion import jobs
-from diffusion.data.images import LabelledImages, concatenate, read_reference, read_shard
+from diffusion.data.images import concatenate, read_reference, read_shard
 from diffusion.data.partition import permutation
-from diffusion.schedule import schedule_from_config
 from diffusion.score.report import describe_reference, generate, score_images
 from diffusion.score.scorer import read_scorer
-from diffusion.train import new_weights, train
+from diffusion.train import new_weights
 from pdfedchain.ids import Hash
-from pdfedchain.types.jobs import Prepare, Prepared
+from pdfedchain.types.jobs import Prepare
+from tests.diffusion.trained import SPLIT_SEED, TaskFolder, Weights, key_of
 from tests.support.planted import planted_images
 from tests.support.recognise import share_recognised
 
-SEED = Hash(b"\x01" * 32)
 SHARDS = 4
 
 Images = NDArray[np.uint8]
@@ -53,41 +53,30 @@ def real_and_made_up(folder: Path, n: int) -> Iterator[tuple[str, Images]]:
     yield "black", np.zeros_like(copies)
 
 
-def models(folder: Path, prepared: Prepared) -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
-    reference, shard = read_reference(folder / "reference"), read_shard(folder / "private/0")
-    config, model = json.loads(prepared.model.unet_config), prepared.model
-    start = new_weights(config, SEED)
-
-    def fit(data: LabelledImages, steps: int, rate: float) -> dict[str, NDArray[np.float32]]:
-        return train(
-            config,
-            schedule_from_config(json.loads(model.scheduler_config)),
-            start,
-            data,
-            continued=False,
-            steps=steps,
-            batch_size=64,
-            learning_rate=rate,
-            seed=SEED,
-        ).weights
-
-    yield "untrained", start
+def models(task: TaskFolder) -> Iterator[tuple[str, Weights]]:
+    reference = read_reference(task.folder / "reference")
+    yield "untrained", new_weights(json.loads(task.prepared.model.unet_config), key_of(0))
     for steps in (30, 60, 100, 200, 400, 800):
-        yield f"model, {steps} steps", fit(concatenate(shard, reference.train), steps, 3e-3)
+        yield f"model, {steps} steps", task.model(0, steps)
     for steps in (600, 900, 1500):
-        yield f"overfitted on 100, {steps} steps", fit(planted_images(reference.train, 100), steps, 5e-3)
+        kept = f"{task.name}-overfitted-{steps}"
+        planted = partial(planted_images, reference.train, 100)
+        yield f"overfitted on 100, {steps} steps", task.trained(kept, planted, seed=0, steps=steps, rate=5e-3)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--models", type=Path, help="a folder in which trained weights are kept for the next call")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "task"
         started = time.process_time()
-        prepared = jobs.prepare(Prepare(arguments.dataset, SHARDS, SEED, str(folder), "cpu"))
-        print(f"prepared in {time.process_time() - started:.0f} s of one core: {prepared.ceilings}")
+        prepared = jobs.prepare(Prepare(arguments.dataset, SHARDS, SPLIT_SEED, str(folder), "cpu"))
+        task = TaskFolder(arguments.dataset, prepared, folder, arguments.models or folder / "models")
+        seconds = time.process_time() - started
+        print(f"prepared in {seconds:.0f} s of one core: {prepared.ceilings}, w = {prepared.scoring.novelty_weight}")
         scoring, classes = prepared.scoring, prepared.model.classes
         scorer = read_scorer(folder / "scorer", profile=scoring.profile)
         described = describe_reference(scorer, scoring, read_reference(folder / "reference"), classes=classes)
@@ -114,8 +103,8 @@ def main() -> None:
 
         for name, images in real_and_made_up(folder, scoring.n):
             show(name, images)
-        for name, weights in models(folder, prepared):
-            made = generate(prepared.model, scoring, weights, seed=SEED)
+        for name, weights in models(task):
+            made = generate(prepared.model, scoring, weights, seed=key_of(0))
             show(name, made.images, made.labels)
 
 

@@ -5,8 +5,9 @@ once, as many as the largest n; smaller sets are their beginnings, which is what
 
 The first table has the components' standard deviations. The largest difference of two scores of one model at the task's
 n is what `pdfedchain.types.economy.Rewards.noise_micro` must cover (ADR 0083). The second table says how often a model
-comes before one that was trained longer, over all pairs of their seeds, with several novelty weights (ADR 0141); 0 is
-FID alone. It is no test: run it after changing the scorer, n or the sampler.
+comes before one that was trained longer, over all pairs of their seeds, with several novelty weights (ADR 0141): none,
+that is FID alone, the task's, and multiples of the FID ceiling. It is no test: run it after changing the scorer, n or
+the sampler.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pdfedchain.types.score import MICRO, ArithmeticProfile, ScoreReport
 from tests.diffusion.trained import SPLIT_SEED, TaskFolder
 
 #: Novelty weights that are compared, in FID ceilings.
-WEIGHTS = (0, 10, 50, 100)
+WEIGHTS = (10, 20, 45)
 #: Data set -> steps of the models.
 STEPS = {"digits": (150, 200, 300, 400, 800), "fashion-mnist": (300, 600, 1_200)}
 
@@ -97,11 +98,12 @@ def main() -> None:
             reports[steps] = scores_of(task, steps, arguments.n, arguments.seeds)
             for row in spread_rows(task, steps, reports[steps]):
                 print(row, flush=True)
-        print(f"| worse, better | n | {' | '.join(f'w = {each} ceilings' for each in WEIGHTS)} |")
-        print("|" + "---|" * (2 + len(WEIGHTS)))
+        weights = [0, prepared.scoring.novelty_weight, *(each * ceiling for each in WEIGHTS)]
+        print(f"| worse, better | n | {' | '.join(f'w = {each}' for each in weights)} |")
+        print("|" + "---|" * (2 + len(weights)))
         for worse, better in pairwise(STEPS[arguments.dataset]):
             for n in arguments.n:
-                cells = [share_inverted(reports[worse][n], reports[better][n], each * ceiling) for each in WEIGHTS]
+                cells = [share_inverted(reports[worse][n], reports[better][n], each) for each in weights]
                 print(f"| {worse}, {better} | {n} | {' | '.join(f'{cell:.3f}' for cell in cells)} |")
 
 

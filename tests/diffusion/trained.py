@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.data.images import concatenate, read_reference, read_shard
+from diffusion.data.images import LabelledImages, concatenate, read_reference, read_shard
 from diffusion.schedule import schedule_from_config
 from diffusion.train import new_weights, train
 from pdfedchain.crypto import tagged_hash
 from pdfedchain.ids import Hash
 from pdfedchain.types.jobs import Prepared
 
-__all__ = ["SPLIT_SEED", "TaskFolder", "key_of"]
+__all__ = ["SPLIT_SEED", "TaskFolder", "Weights", "key_of"]
 
 #: Of the tasks that the scripts prepare: one split, so that they have the same reference set and the same models.
 SPLIT_SEED = Hash(b"\x03" * 32)
@@ -46,7 +47,17 @@ class TaskFolder:
 
     def model(self, seed: int, steps: int) -> Weights:
         """Weights trained on the reference's training part and the first shard, as a node does from scratch."""
-        path = self.models / f"{self.name}-{seed}-{steps}.npz"
+
+        def data() -> LabelledImages:
+            return concatenate(read_shard(self.folder / "private/0"), read_reference(self.folder / "reference").train)
+
+        return self.trained(f"{self.name}-{seed}-{steps}", data, seed=seed, steps=steps, rate=3e-3)
+
+    def trained(
+        self, file_name: str, data: Callable[[], LabelledImages], *, seed: int, steps: int, rate: float
+    ) -> Weights:
+        """Weights trained from scratch on any images, or read where they are kept."""
+        path = self.models / f"{file_name}.npz"
         if path.exists():
             try:
                 with np.load(path) as stored:
@@ -58,11 +69,11 @@ class TaskFolder:
             config,
             schedule_from_config(json.loads(self.prepared.model.scheduler_config)),
             new_weights(config, key),
-            concatenate(read_shard(self.folder / "private/0"), read_reference(self.folder / "reference").train),
+            data(),
             continued=False,
             steps=steps,
             batch_size=64,
-            learning_rate=3e-3,
+            learning_rate=rate,
             seed=key,
         ).weights
         self.models.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ def test_float64_gives_the_figures_of_the_consensus_score(sets: Sets, task: Tiny
     folder = write_images(tmp_path, LabelledImages(images, sets.generated.labels), flat=True)
     score = sets.score(generated=folder, profile=ArithmeticProfile.F64)
     scorer = task.scorer()
-    scoring = default_scoring(score.extractor, image_size=8)
+    scoring = default_scoring(score.extractor)
     novelty = describe(scorer.fingerprinter, sets.train.images)
     reference = DescribedReference(
         novelty,

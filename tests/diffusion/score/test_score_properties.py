@@ -17,9 +17,7 @@ from pdfedchain.types.score import MICRO, ScoreReport
 
 SCORER = integer_scorer()
 #: The scorer has learned nothing, so its similarities are low.
-SCORING = replace(
-    default_scoring("integer", image_size=8), retrieval_deviations_micro=0, match_threshold_micro=300_000, pairs_max=30
-)
+SCORING = replace(default_scoring("integer"), retrieval_deviations_micro=0, match_threshold_micro=300_000, pairs_max=30)
 CLASSES = 3
 
 
