@@ -18,6 +18,8 @@ from typing import Any, Final
 import trio
 
 from node.benches.lines import hear, say
+from node.benches.written import take
+from node.collector import relax_collector
 from node.host.interface import Stream
 from node.host.libp2p_host import Libp2pHost, open_host, quiet_libp2p_logging
 from node.weights.fetch import fetch
@@ -50,6 +52,7 @@ def main() -> None:
 
 async def _node(seed: bytes, directory: Path) -> None:
     quiet_libp2p_logging()
+    relax_collector()  # as every node does
     store = WeightsStore(directory)
     async with open_host(seed) as host:
         WeightsServer(store).attach(host)
@@ -103,6 +106,9 @@ async def _bare(host: Libp2pHost, store: WeightsStore, command: Command) -> Comm
     async with await host.open_stream(command["address"].rpartition("/")[2], BARE) as stream:
         started = time.perf_counter()
         await stream.write(size_bytes.to_bytes(8, "big"))
+        if "path" in command:
+            await take(stream, left, Path(command["path"]))
+            left = 0
         while left > 0:
             part = min(left, _READ_SIZE_BYTES)
             await stream.read_exactly(part)

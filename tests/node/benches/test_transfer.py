@@ -10,6 +10,7 @@ def test_every_figure_is_there_and_a_killed_fetch_goes_on_where_it_was() -> None
     assert list(figures) == [
         "24 MB folder beside libp2p's bare stream",
         "24 MB folder beside our bare stream",
+        "24 MB folder beside our bare stream into a file",
         "beside py-libp2p's Bitswap",
         "three sources",
         "24 MB folder, memory of who fetches",
