@@ -78,7 +78,8 @@ class Libp2pStream(FrameStream):
                 await self._window.wait()
             elif self._write_now(data[start : start + room]):
                 start += room
-                await trio.lowlevel.checkpoint()
+                if start < len(data):  # or what follows goes out together with this
+                    await trio.lowlevel.checkpoint()
 
     def _check_writable(self) -> None:
         muxed = self._muxed
