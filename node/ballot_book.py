@@ -15,6 +15,7 @@ from pathlib import Path
 from pdfedchain.codec import canonical, decode, encode
 from pdfedchain.errors import StateError
 from pdfedchain.ids import Address, Cid, Hash
+from pdfedchain.store.durable import sync_fully
 from pdfedchain.types.ballot import BallotKind, Outcome, Salt, commitment_of
 from pdfedchain.types.score import ScoreReport, Unscorable
 
@@ -50,7 +51,7 @@ class BallotBook:
         self._connection = sqlite3.connect(path, isolation_level=None)
         try:
             self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
+            sync_fully(self._connection)
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS ballots"
                 " (checkpoint BLOB, kind TEXT, row BLOB NOT NULL, PRIMARY KEY (checkpoint, kind))"

@@ -9,12 +9,12 @@ and it works across nodes that never see each other's images.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from pdfedchain.errors import StateError
+from pdfedchain.store.durable import replace_file
 
 __all__ = ["MemorisationCounts", "excluded_images"]
 
@@ -65,9 +65,5 @@ class MemorisationCounts:
         """Count one evaluation; durable on return."""
         for index in memorised:
             self._counts[index] = self._counts.get(index, 0) + 1
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("w") as file:
-            json.dump({str(index): count for index, count in sorted(self._counts.items())}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        counts = {str(index): count for index, count in sorted(self._counts.items())}
+        replace_file(self._path, json.dumps(counts).encode())

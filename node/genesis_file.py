@@ -11,13 +11,13 @@ over the canonical encoding of all of it is checked. ``peers`` is advice on wher
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pdfedchain.codec import decode, encode, from_plain, to_plain
 from pdfedchain.errors import DecodeError, UsageError
+from pdfedchain.store.durable import replace_file
 from pdfedchain.types.genesis import Genesis
 from pdfedchain.types.ledger import LedgerGenesis
 
@@ -60,13 +60,7 @@ def save_genesis_file(path: Path, file: GenesisFile) -> None:
         "ledger": to_plain(file.ledger),
         "peers": list(file.peers),
     }
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(document, stream, indent=1)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    replace_file(path, (json.dumps(document, indent=1) + "\n").encode())
 
 
 def load_genesis_file(path: Path) -> GenesisFile:

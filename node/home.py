@@ -39,6 +39,7 @@ from pdfedchain.codec import from_plain, to_plain
 from pdfedchain.crypto import SigningKey
 from pdfedchain.errors import DecodeError, UsageError
 from pdfedchain.ids import Address, address_text, parse_address
+from pdfedchain.store.durable import sync_file, sync_folder
 from pdfedchain.types.governance import OnionAnchor
 
 __all__ = ["Card", "Home", "load_card", "write_key"]
@@ -130,7 +131,8 @@ def write_key(path: Path, key: SigningKey) -> None:
     with os.fdopen(descriptor, "w") as file:
         file.write(key.seed.hex() + "\n")
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
+    sync_folder(path.parent)
 
 
 class Home:

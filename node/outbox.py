@@ -13,7 +13,6 @@ block or refused, so neither a restart of the node nor one of the command loses 
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,6 +23,7 @@ from pdfedchain.codec import decode
 from pdfedchain.errors import DecodeError, InputError
 from pdfedchain.ids import Hash
 from pdfedchain.limits import TRANSACTION_SIZE_BYTES_MAX
+from pdfedchain.store.durable import replace_file
 from pdfedchain.store.interface import Store
 from pdfedchain.types.transaction import SignedTransaction, transaction_hash
 
@@ -55,12 +55,7 @@ class Outbox:
         name = transaction_hash(transaction)
         self.path.mkdir(mode=0o700, exist_ok=True)
         self._refusal(name).unlink(missing_ok=True)
-        temporary = self.path / f"{name.hex()}.part"
-        with temporary.open("wb") as file:
-            file.write(transaction)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._file(name))
+        replace_file(self._file(name), transaction)
         return name
 
     def waiting(self) -> list[tuple[Hash, bytes]]:

@@ -9,7 +9,6 @@ submitted, so that a restarted node submits it instead of training again.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import shutil
 from collections.abc import Awaitable, Callable
@@ -29,6 +28,7 @@ from pdfedchain.codec import decode, encode
 from pdfedchain.crypto import hash_of
 from pdfedchain.errors import DecodeError, InputError, InvalidTransaction, PdfedError
 from pdfedchain.ids import Hash, cid_text
+from pdfedchain.store.durable import replace_file
 from pdfedchain.types.ballot import BallotKind
 from pdfedchain.types.checkpoint import Checkpoint, CheckpointStatus, RejectionReason
 from pdfedchain.types.jobs import Evaluate, Evaluated, Train, Trained
@@ -249,12 +249,7 @@ class Participant:
             return None
 
     def _write_pending(self, pending: SubmitCheckpoint) -> None:
-        temporary = self._pending_file.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            file.write(encode(pending))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._pending_file)
+        replace_file(self._pending_file, encode(pending))
 
     # Private evaluation
 

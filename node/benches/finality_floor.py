@@ -23,6 +23,7 @@ from node.peers import Peers
 from node.transaction_gossip import TransactionGossip
 from pdfedchain.crypto import SigningKey
 from pdfedchain.ids import Hash
+from pdfedchain.store.durable import sync_fully
 from pdfedchain.store.signer import SqliteSigner
 from pdfedchain.store.wal import FileLog
 
@@ -75,7 +76,7 @@ class FloorNode:
         self._signer = SqliteSigner(directory / "signer.db", chain_id="floor", address=key.address)
         self._store = sqlite3.connect(directory / "chain.db", isolation_level=None, check_same_thread=False)
         self._store.execute("PRAGMA journal_mode=WAL")
-        self._store.execute("PRAGMA synchronous=FULL")
+        sync_fully(self._store)
         self._store.execute("CREATE TABLE blocks (height INTEGER PRIMARY KEY, final BLOB NOT NULL)")
 
     def close(self) -> None:

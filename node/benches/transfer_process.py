@@ -39,6 +39,8 @@ _READ_SIZE_BYTES: Final = 262_144
 _FOLDER_SIZE_BYTES_MAX: Final = 2**40
 _VOTE_SIZE_BYTES: Final = 200
 _VOTE_PAUSE_S: Final = 0.005
+#: Round trips are measured for so long where nothing else goes on.
+_TRIPS_S: Final = 2.0
 
 Command = dict[str, Any]
 Operation = Callable[[Command], Awaitable[Command]]
@@ -128,18 +130,20 @@ async def _fetch(host: Libp2pHost, store: WeightsStore, command: Command) -> Com
             say({"blocks": progress.blocks, "blocks_known": progress.blocks_known})
 
     carrier = _Together(host) if command.get("together") else host
-    trips_ms: list[float] = []
+    trips = _Trips()
     async with trio.open_nursery() as nursery:
         if command.get("votes"):
-            nursery.start_soon(_measure_trips, host, peers[0], trips_ms)
+            await nursery.start(trips.measure, host, peers[0])
         started = time.perf_counter()
         report = await fetch(
             carrier, target, parse_cid(command["cid"]), peers, size_bytes_max=_FOLDER_SIZE_BYTES_MAX, on_progress=tell
         )
         wall_s = time.perf_counter() - started
+        if command.get("votes"):
+            await trips.one_ended.wait()
         nursery.cancel_scope.cancel()
     return {
-        "trips_ms": sorted(trips_ms),
+        "trips_ms": sorted(trips.walls_ms),
         "wall_s": wall_s,
         "fetched_blocks": report.fetched_blocks,
         "blocks": report.progress.blocks,
@@ -160,22 +164,39 @@ class _Together:
         return await self._host.open_stream(peer_id, protocol)
 
 
-async def _measure_trips(host: Libp2pHost, peer_id: str, trips_ms: list[float]) -> None:
-    """Send what has the size of a vote there and back, all the time."""
-    async with await host.open_stream(peer_id, ECHO) as stream:
-        while True:
-            started = time.perf_counter()
-            await stream.send_frame(bytes(_VOTE_SIZE_BYTES))
-            await stream.receive_frame(_VOTE_SIZE_BYTES)
-            trips_ms.append((time.perf_counter() - started) * 1_000)
-            await trio.sleep(_VOTE_PAUSE_S)
+class _Trips:
+    """What has the size of a vote goes there and back, all the time.
+
+    Attributes:
+        walls_ms: of each round trip.
+        one_ended: there is a first. It began beside what is measured, and may end after it where that is quick.
+    """
+
+    def __init__(self) -> None:
+        self.walls_ms: list[float] = []
+        self.one_ended = trio.Event()
+
+    async def measure(self, host: Libp2pHost, peer_id: str, *, task_status: Any) -> None:
+        """For ever; started with the stream open."""
+        async with await host.open_stream(peer_id, ECHO) as stream:
+            task_status.started()
+            while True:
+                started = time.perf_counter()
+                await stream.send_frame(bytes(_VOTE_SIZE_BYTES))
+                await stream.receive_frame(_VOTE_SIZE_BYTES)
+                self.walls_ms.append((time.perf_counter() - started) * 1_000)
+                self.one_ended.set()
+                await trio.sleep(_VOTE_PAUSE_S)
 
 
 async def _trips(host: Libp2pHost, store: WeightsStore, command: Command) -> Command:
-    trips_ms: list[float] = []
-    with trio.move_on_after(2.0):
-        await _measure_trips(host, command["address"].rpartition("/")[2], trips_ms)
-    return {"trips_ms": sorted(trips_ms)}
+    trips = _Trips()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(trips.measure, host, command["address"].rpartition("/")[2])
+        await trio.sleep(_TRIPS_S)
+        await trips.one_ended.wait()
+        nursery.cancel_scope.cancel()
+    return {"trips_ms": sorted(trips.walls_ms)}
 
 
 async def _echo(stream: Stream) -> None:

@@ -19,17 +19,13 @@ from pathlib import Path
 
 from node.weights.direct import DIRECT, write_direct
 from pdfedchain.errors import StateError, UsageError
+from pdfedchain.store.durable import sync_file, sync_folder
 
-__all__ = ["Scratch", "make_directory", "read_file", "sync_directory", "sync_files", "write_new", "write_out"]
+__all__ = ["Scratch", "make_directory", "read_file", "sync_files", "write_new", "write_out"]
 
 _ATTEMPTS = 3
 
 _SYNC_THREADS = 8
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames and new names inside a directory durable."""
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def sync_files(paths: Iterable[Path]) -> None:
@@ -39,7 +35,7 @@ def sync_files(paths: Iterable[Path]) -> None:
     """
     pool = _sync_pool()
     parents = dict.fromkeys(parent for parent in pool.map(_sync_file, paths) if parent is not None)
-    for _ in pool.map(sync_directory, parents):
+    for _ in pool.map(sync_folder, parents):
         pass
 
 
@@ -51,18 +47,14 @@ def _sync_pool() -> ThreadPoolExecutor:
 
 def _sync_file(path: Path) -> Path | None:
     try:
-        _sync(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
-    return path.parent
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
     try:
-        os.fsync(descriptor)
+        sync_file(descriptor)
     finally:
         os.close(descriptor)
+    return path.parent
 
 
 def make_directory(path: Path, *, sync: bool = True) -> None:
@@ -72,7 +64,7 @@ def make_directory(path: Path, *, sync: bool = True) -> None:
     except FileExistsError:
         return
     if sync:
-        sync_directory(path.parent)
+        sync_folder(path.parent)
 
 
 def read_file(path: Path, size_bytes_max: int) -> tuple[os.stat_result, bytes]:
@@ -111,7 +103,7 @@ class Scratch:
                     if not (is_direct and write_direct(descriptor, data)):
                         _write_all(descriptor, data)
                     if sync:
-                        os.fsync(descriptor)
+                        sync_file(descriptor)
                     os.rename(temporary, path)
                 finally:
                     os.close(descriptor)
@@ -121,7 +113,7 @@ class Scratch:
                 temporary.unlink(missing_ok=True)
                 raise
             if sync:
-                sync_directory(path.parent)
+                sync_folder(path.parent)
             return
         raise StateError(
             f"temporary files in {self._directory} vanish while they are written", hint="Let nothing else delete them."
@@ -169,7 +161,7 @@ def write_new(path: Path, chunks: Iterable[bytes]) -> None:
         for chunk in chunks:
             file.write(chunk)
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
 
 
 def write_out(target: Path, fill: Callable[[Path], None]) -> None:
@@ -195,4 +187,4 @@ def write_out(target: Path, fill: Callable[[Path], None]) -> None:
         if temporary.exists():
             shutil.rmtree(temporary)
         raise
-    sync_directory(target.parent)
+    sync_folder(target.parent)

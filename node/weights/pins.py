@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from node.weights.files import sync_directory
 from pdfedchain.errors import DecodeError
 from pdfedchain.ids import Cid, cid_text, parse_cid
+from pdfedchain.store.durable import sync_folder
 
 __all__ = ["Pins"]
 
@@ -21,12 +21,12 @@ class Pins:
     def add(self, cid: Cid) -> None:
         """Keep a folder."""
         self._directory.joinpath(cid_text(cid)).touch()
-        sync_directory(self._directory)
+        sync_folder(self._directory)
 
     def discard(self, cid: Cid) -> None:
         """Undo `add`; nothing is deleted."""
         self._directory.joinpath(cid_text(cid)).unlink(missing_ok=True)
-        sync_directory(self._directory)
+        sync_folder(self._directory)
 
     def all(self) -> frozenset[Cid]:
         """All pinned folders."""

@@ -31,7 +31,7 @@ from node.weights.adding import Adding
 from node.weights.cid import Block
 from node.weights.dag import check_name, join_path
 from node.weights.errors import BlockDamaged, BlockMismatch, BlockMissing, MalformedWeights, WeightsTooLarge
-from node.weights.files import Scratch, make_directory, read_file, sync_directory, sync_files, write_new, write_out
+from node.weights.files import Scratch, make_directory, read_file, sync_files, write_new, write_out
 from node.weights.hashed import Hashed
 from node.weights.limits import (
     BLOCK_SIZE_BYTES_MAX,
@@ -46,6 +46,7 @@ from node.weights.reports import BadBlock, Problem, StoredBlock
 from node.weights.tree import PROFILE, Expected, Layout, children, tree_size_bytes
 from pdfedchain.errors import DecodeError, StateError, UsageError
 from pdfedchain.ids import Cid, cid_text, parse_cid
+from pdfedchain.store.durable import sync_folder
 
 __all__ = ["BadBlock", "Problem", "WeightsStore"]
 
@@ -130,7 +131,7 @@ class WeightsStore:
     def sync_blocks(self, cids: Iterable[Cid]) -> None:
         """Keep blocks that were put without a sync through a power cut. Many at once cost little more than one."""
         sync_files(map(self._path, cids))
-        sync_directory(self._blocks)
+        sync_folder(self._blocks)
 
     # Folders and files
 
@@ -394,4 +395,4 @@ class WeightsStore:
         for name, child in children(expected, self.get_block(expected.cid), self._layout):
             below = join_path(path, name)
             self._export(child, target / check_name(name), below, entries)
-        sync_directory(target)
+        sync_folder(target)

@@ -15,7 +15,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-__all__ = ["sync_file", "sync_folder", "sync_fully"]
+__all__ = ["replace_file", "sync_file", "sync_folder", "sync_fully"]
 
 #: ``None`` where ``fsync`` does what is needed.
 _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
@@ -51,6 +51,21 @@ def sync_folder(folder: Path) -> None:
         sync_file(handle)
     finally:
         os.close(handle)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Have a file say this and nothing else: after a power failure it says all of it, or what it said before.
+
+    Raises:
+        OSError: the disk refused; the file is as it was.
+    """
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        sync_file(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
 
 
 def sync_fully(connection: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ import pytest
 import pdfedchain
 from pdfedchain.crypto import SigningKey
 from pdfedchain.store import durable
-from pdfedchain.store.durable import sync_file, sync_folder
+from pdfedchain.store.durable import replace_file, sync_file, sync_folder
 from pdfedchain.store.signer import SqliteSigner
 from pdfedchain.store.sqlite import SqliteStore
 from pdfedchain.store.wal import FileLog
@@ -87,12 +87,29 @@ def test_both_databases_are_synced_so(tmp_path: Path) -> None:
     signer.close()
 
 
-def test_nothing_else_in_the_package_syncs_by_itself() -> None:
-    folder = Path(pdfedchain.__file__).parent
+def test_a_file_is_replaced_so_and_its_folder_synced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = Calls(monkeypatch, full_sync=FULL_SYNC)
+    replace_file(tmp_path / "file.json", b"first")
+    replace_file(tmp_path / "file.json", b"second")
+    assert calls.made == ["full"] * 4
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file.json", b"second")]
+
+
+def test_a_file_that_cannot_be_replaced_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file.json").write_bytes(b"first")
+    Calls(monkeypatch, full_sync=FULL_SYNC, refusal=errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        replace_file(tmp_path / "file.json", b"second")
+    assert (tmp_path / "file.json").read_bytes() == b"first"
+
+
+def test_nothing_else_of_a_node_syncs_by_itself() -> None:
+    root = Path(pdfedchain.__file__).parent.parent
     found = [
-        path.name
-        for path in sorted(folder.rglob("*.py"))
+        str(path.relative_to(root))
+        for package in ("pdfedchain", "node")
+        for path in sorted((root / package).rglob("*.py"))
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Attribute) and call.attr in ("fsync", "fdatasync", "F_FULLFSYNC")
     ]
-    assert found == ["durable.py"]
+    assert found == ["pdfedchain/store/durable.py"]
