@@ -18,6 +18,7 @@ import trio
 from node.host.interface import Stream
 from node.weights.direct import DIRECT
 from node.weights.limits import CHUNK_SIZE_BYTES
+from pdfedchain.store.durable import sync_file
 
 __all__ = ["take"]
 
@@ -43,7 +44,7 @@ async def _write(path: Path, chunks: trio.MemoryReceiveChannel[bytes]) -> None:
     try:
         async for chunk in chunks:
             await trio.to_thread.run_sync(_keep, descriptor, buffer, chunk)
-        await trio.to_thread.run_sync(os.fsync, descriptor)
+        await trio.to_thread.run_sync(sync_file, descriptor)
     finally:
         os.close(descriptor)
 
