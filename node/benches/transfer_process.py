@@ -105,7 +105,7 @@ async def _add(host: Libp2pHost, store: WeightsStore, command: Command) -> Comma
 
 async def _bare(host: Libp2pHost, store: WeightsStore, command: Command) -> Command:
     size_bytes = left = command["size_bytes"]
-    async with await host.open_stream(command["address"].rpartition("/")[2], BARE) as stream:
+    async with await host.open_stream(command["address"].rpartition("/")[2], BARE, bulk=True) as stream:
         started = time.perf_counter()
         await stream.write(size_bytes.to_bytes(8, "big"))
         if "path" in command:

@@ -13,7 +13,6 @@ from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError
 from node.host.framing import FrameStream, Part
 from node.host.interface import StreamClosed
 from node.host.yamux import (
-    DATA_SIZE_BYTES_MAX,
     DEFAULT_WINDOW_SIZE,
     QueuedYamux,
     WindowWatch,
@@ -71,7 +70,7 @@ class Libp2pStream(FrameStream):
         start = 0
         while start < len(data):
             self._check_writable()
-            room = min(self._muxed.send_window, DATA_SIZE_BYTES_MAX)
+            room = min(self._muxed.send_window, self._muxed.conn.data_size_bytes_max)
             if self._muxed.conn.congested:
                 await self._muxed.conn.wait_room()
             elif room <= 0:

@@ -57,12 +57,12 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-#: One yamux frame carries this much data at most: four whole noise messages, behind a small one with the header. It
-#: fits into the first window, and costs a quarter of what frames of one noise message cost, on both sides.
-DATA_SIZE_BYTES_MAX: Final = 4 * MAX_PLAINTEXT_LENGTH
+#: One yamux frame of this much data fits one noise message (65,535 - 16 of MAC - 12 of header).
+DATA_SIZE_BYTES_MAX: Final[int] = MAX_PLAINTEXT_LENGTH - HEADER_SIZE
 
-#: Smaller data is copied behind its header, larger data is sent from where it lies.
-_COPIED_SIZE_BYTES_MAX: Final = MAX_PLAINTEXT_LENGTH - HEADER_SIZE
+#: The same of a connection for bulk, where nothing small waits behind it: four noise messages, after a small one with
+#: the header. It fits into the first window, and costs a quarter of the turns that four frames take, on both sides.
+BULK_DATA_SIZE_BYTES_MAX: Final[int] = 4 * MAX_PLAINTEXT_LENGTH
 
 #: Senders wait above this much queued data; a socket takes a few hundred kilobytes at once.
 _QUEUED_SIZE_BYTES_SOFT_MAX: Final = 262_144
@@ -76,7 +76,7 @@ BUFFERED_SIZE_BYTES_MAX: Final = 33_554_432
 #: Frames written to the socket at once. More would make small frames wait, less costs a call for each.
 _WRITE_SIZE_BYTES: Final = 262_144
 
-#: A frame whose data does not come within so long ends the connection.
+#: A frame of which not another `DATA_SIZE_BYTES_MAX` comes within so long ends the connection.
 _BODY_TIMEOUT_S: Final = 30.0
 
 _GOODBYE_S: Final = 0.25
@@ -177,6 +177,11 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
         self._queue_filled.set()
 
     @property
+    def data_size_bytes_max(self) -> int:
+        """Most data of one frame."""
+        return BULK_DATA_SIZE_BYTES_MAX if self.is_bulk else DATA_SIZE_BYTES_MAX
+
+    @property
     def congested(self) -> bool:
         """Whether whoever sends data should wait."""
         return self._queued_size_bytes > _QUEUED_SIZE_BYTES_SOFT_MAX
@@ -236,9 +241,10 @@ class QueuedYamux(Yamux):  # type: ignore[misc]
 
     async def _take_data(self, stream: YamuxStream, length: int) -> None:
         self._check_buffered(length)
-        if self._session.arrived.size_bytes < length:
+        while (here := self._session.arrived.size_bytes) < length:
             with trio.fail_after(_BODY_TIMEOUT_S):
-                await self._session.fill(length)
+                if not await self._session.fill(min(length, here + DATA_SIZE_BYTES_MAX)):
+                    break
         buffer = self.stream_buffers.get(stream.stream_id)
         if buffer is None or self._session.arrived.size_bytes < length:
             # The stream was forgotten meanwhile, or the connection ends, which the next header tells.
@@ -330,10 +336,10 @@ def write_now(stream: YamuxStream, data: bytes | memoryview) -> bool:
         ConnectionClosedError: the connection has ended.
     """
     conn = stream.conn
-    if len(data) > min(stream.send_window, DATA_SIZE_BYTES_MAX) or conn.congested:
+    if len(data) > min(stream.send_window, conn.data_size_bytes_max) or conn.congested:
         return False
     header = _HEADER.pack(0, TYPE_DATA, 0, stream.stream_id, len(data))
-    if len(data) <= _COPIED_SIZE_BYTES_MAX:
+    if len(data) <= DATA_SIZE_BYTES_MAX:
         conn.enqueue(b"".join((header, data)))
     else:
         conn.enqueue(header, data)

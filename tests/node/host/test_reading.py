@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from libp2p.stream_muxer.yamux.yamux import FLAG_RST, FLAG_SYN, TYPE_DATA, TYPE_
 from node.host.interface import StreamClosed
 from node.host.stream import Libp2pStream
 from node.host.yamux import QueuedYamux
-from tests.node.host.wires import unencrypted
+from tests.node.host.wires import Wire, unencrypted, unencrypted_session
 
 
 def frame(kind: int, flags: int, length: int, body: bytes = b"") -> bytes:
@@ -78,3 +79,42 @@ async def test_every_reader_of_a_number_ends_with_the_connection(autojump_clock:
             await trio.testing.wait_all_tasks_blocked()
             await wire.close()
     assert len(ended) == 2
+
+
+class SlowWire(Wire):
+    """Brings one noise message after the other, with a pause before each."""
+
+    def __init__(self, messages: list[bytes], pause_s: float) -> None:
+        super().__init__(b"")
+        self._messages = deque(len(message).to_bytes(2, "big") + message for message in messages)
+        self._pause_s = pause_s
+
+    async def read(self, size_bytes: int) -> bytes:
+        await trio.sleep(self._pause_s)
+        if self._messages:
+            self.incoming += self._messages.popleft()
+        return await super().read(size_bytes)
+
+
+async def read_slowly(pause_s: float) -> bytes:
+    """What a stream reads of a frame that comes in four noise messages."""
+    body = b"".join(bytes([part]) * 60_000 for part in range(4))
+    header = frame(TYPE_WINDOW_UPDATE, FLAG_SYN, 0) + frame(TYPE_DATA, 0, len(body))
+    wire = SlowWire([header, *(body[at : at + 60_000] for at in range(0, len(body), 60_000))], pause_s)
+    muxed = QueuedYamux(unencrypted_session(wire), "peer", is_initiator=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(muxed.start)
+        net = SimpleNamespace(muxed_conn=muxed, muxed_stream=await muxed.accept_stream())
+        try:
+            data = await Libp2pStream(cast(Any, net), "/slow/1").read_exactly(len(body))
+        except StreamClosed:
+            data = b""
+        await wire.close()
+        nursery.cancel_scope.cancel()
+    assert data in (b"", body)
+    return data
+
+
+async def test_a_large_frame_may_take_long_as_long_as_it_goes_on(autojump_clock: object) -> None:
+    assert await read_slowly(12.0)
+    assert not await read_slowly(40.0)

@@ -54,8 +54,13 @@ class NoCipher:
 def unencrypted(incoming: bytes) -> tuple[Wire, SimpleNamespace]:
     """A session over a wire on which one noise message has arrived."""
     wire = Wire(len(incoming).to_bytes(2, "big") + incoming)
+    return wire, unencrypted_session(wire)
+
+
+def unencrypted_session(wire: Any) -> SimpleNamespace:
+    """A session over a wire."""
     states = SimpleNamespace(cipher_state_encrypt=NoCipher(), cipher_state_decrypt=NoCipher())
-    return wire, with_noise(wire, SimpleNamespace(noise_protocol=states))
+    return with_noise(wire, SimpleNamespace(noise_protocol=states))
 
 
 def with_noise(wire: Any, noise_state: Any) -> SimpleNamespace:
