@@ -33,7 +33,7 @@ interop: setup ## a node's host, and a checkpoint of make demo, against js-libp2
 chaos: setup ## seven nodes behind lines that are cut, slow and lossy (about four minutes)
 	PYTHONPATH=. $(BIN)/python tests/chaos/run.py
 
-hostile: setup ## honest traffic beside hostile peers, measured (about three minutes)
+hostile: setup ## honest traffic beside hostile peers, measured (about four minutes)
 	PYTHONPATH=. $(BIN)/python -m tests.hostile
 
 lint: setup ## ruff and mypy --strict

@@ -59,10 +59,15 @@ class Entrance:
         #: By address: how often it was barred, and when for the last time.
         self._bars: dict[str, tuple[int, float]] = {}
 
+    def bars(self, address: str) -> bool:
+        """Whether a new connection from an address is refused without a look."""
+        is_barred = self.standing.bans_network(address)
+        self._counters["inbound_address_banned"] += is_barred
+        return is_barred
+
     def admit(self, address: str) -> bool:
         """Give a place to a new connection, to be given back by `leave`; false where there is none."""
-        if self.standing.bans_network(address):
-            self._counters["inbound_address_banned"] += 1
+        if self.bars(address):
             return False
         if self.inbound[address] >= self._limits.connections_per_address_max:
             self._counters["inbound_address_full"] += 1

@@ -11,8 +11,7 @@ Traps of libp2p 0.8.1 that this mends:
   this node knows.
 * A failed dial blocks the peer for 60 s, and every connect takes at least 250 ms. `dial` goes straight to the
   address, once; who retries, and when, is decided by the peer manager alone.
-* Listening sets SO_REUSEPORT, so a second node takes the same port without an error and gets half the
-  connections. `ExclusiveTcp` binds without it.
+* Listening sets SO_REUSEPORT, so two nodes share a port without an error (`node.host.listening`).
 
 What is off: libp2p's resource manager (its limits per second punish a restarted neighbour), auto-connector, pruner and
 health monitor.
@@ -20,17 +19,13 @@ health monitor.
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
-from libp2p.abc import IListener
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
-from libp2p.io.trio import TrioTCPStream
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.exceptions import SwarmException
@@ -39,87 +34,24 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
-from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
-from libp2p.utils.multiaddr_utils import extract_ip_from_multiaddr, multiaddr_from_socket
+from libp2p.utils.multiaddr_utils import extract_ip_from_multiaddr
 from multiaddr import Multiaddr
 
 from node.host.bulk import BulkConnections
 from node.host.conduct import Conduct
 from node.host.entrance import Entrance
 from node.host.interface import FaultListener, HostLimits
+from node.host.listening import ExclusiveTcp
 from node.host.mends import GuardedManager, guarded
 from node.host.standing import network_of
 from node.host.yamux import QueuedYamux, YamuxOnly
 
-__all__ = ["ExclusiveTcp", "MendedSwarm", "new_swarm"]
+__all__ = ["MendedSwarm", "new_swarm"]
 
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 1.0
-
-
-class ExclusiveListener(IListener):  # type: ignore[misc]
-    """Listens on TCP and fails where somebody else does."""
-
-    #: Set by the swarm before `listen`.
-    background_nursery: trio.Nursery
-
-    def __init__(self, handler: Callable[[Any], Any], transport: ExclusiveTcp) -> None:
-        self._handler = handler
-        self._transport = transport
-        self._listeners: Sequence[trio.SocketListener] = ()
-        self._scope = trio.CancelScope()
-
-    async def listen(self, maddr: Multiaddr) -> None:
-        """Bind and serve in the swarm's background.
-
-        Raises:
-            OSError: the address cannot be bound; also kept in `ExclusiveTcp.listen_error`, since the swarm drops it.
-        """
-        try:
-            self._listeners = await trio.open_tcp_listeners(
-                int(maddr.value_for_protocol("tcp")), host=extract_ip_from_multiaddr(maddr)
-            )
-        except OSError as error:
-            self._transport.listen_error = error
-            raise
-        await self.background_nursery.start(self._serve)
-
-    async def _serve(self, *, task_status: Any) -> None:
-        with self._scope:
-            await trio.serve_listeners(self._accept, self._listeners, task_status=task_status)
-
-    async def _accept(self, stream: trio.SocketStream) -> None:
-        await self._handler(TrioTCPStream(stream))
-
-    def get_addrs(self) -> tuple[Multiaddr, ...]:
-        """What is listened on."""
-        return tuple(multiaddr_from_socket(listener.socket) for listener in self._listeners)
-
-    async def close(self) -> None:
-        """Stop accepting, and end what was accepted."""
-        self._scope.cancel()
-        for listener in self._listeners:
-            await listener.aclose()
-
-
-class ExclusiveTcp(TCP):  # type: ignore[misc]
-    """TCP whose listeners share their port with nobody."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.listen_error: OSError | None = None
-
-    def create_listener(self, handler_function: Callable[[Any], Any]) -> ExclusiveListener:
-        """A listener that calls ``handler_function`` with each accepted socket."""
-        return ExclusiveListener(handler_function, self)
-
-    @property
-    def port_taken(self) -> bool:
-        """Whether listening failed because another program listens there."""
-        error = self.listen_error
-        return error is not None and errno.EADDRINUSE in (error.errno, getattr(error.__cause__, "errno", None))
 
 
 class NoAutoConnector:
@@ -391,4 +323,5 @@ def new_swarm(seed: bytes, limits: HostLimits, counters: Counter[str]) -> tuple[
         limits=limits,
         counters=counters,
     )
+    tcp.refuses = lambda ip: swarm.entrance.bars(network_of(ip))
     return swarm, tcp
