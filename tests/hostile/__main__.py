@@ -128,10 +128,10 @@ async def trial(name: str) -> dict[str, Any]:
 
 def row(name: str, found: dict[str, Any]) -> str:
     """A line of the report."""
-    dropped_after = found["dropped_after"]
+    after_s = found["dropped_after"]
     return (
         f"{name:24} {found['undisturbed']:10.0f}/s {found['during']:7.0f}/s {found['spared']:6.0f}/s "
-        f"{found['kept']:6.2f} {'never' if dropped_after is None else f'{dropped_after:.1f} s':>13} {found['banned']:7} "
+        f"{found['kept']:6.2f} {'never' if after_s is None else f'{after_s:.1f} s':>13} {found['banned']:7} "
         f"{'yes' if found['barred'] else 'no':>7} {found['peak'] / 1e6:5.0f} MB"
     )
 
