@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from node.home import Home
 from node.reader import open_reader
+from node.testnet.interruption import Interruption
 from node.testnet.processes import NodeProcess, start_nodes, stop_nodes
 from node.testnet.watch import Snapshot, Watcher, heads_agree
 from pdfedchain.errors import PdfedError, StateError, UsageError
@@ -68,9 +69,10 @@ def run_testnet(
     died: list[str] = []
     killed: list[str] = []
     try:
-        with Watcher(nodes) as watcher:
+        with Interruption() as interruption, Watcher(nodes) as watcher:
             started_s = time.monotonic()
             while True:
+                interruption.check()
                 snapshot = watcher.look()
                 elapsed_s = time.monotonic() - started_s
                 show(snapshot, elapsed_s)

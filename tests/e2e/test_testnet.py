@@ -155,10 +155,11 @@ def test_nodes_never_outlive_the_testnet(testnet: Testnet, tmp_path: Path, numbe
         wait("all nodes run", lambda: all(_holder(home) for home in testnet.homes))
         pids = [_holder(home) for home in testnet.homes]
         process.send_signal(number)
-        process.wait(timeout=60)
+        process.wait(timeout=180)
     finally:
         process.kill()
         process.wait()
+        sys.stdout.write((tmp_path / "log").read_text())
     if number is signal.SIGINT:
         assert process.returncode == 130
     wait("all nodes have ended", lambda: not any(_runs(pid) for pid in pids))

@@ -288,6 +288,30 @@ def test_it_ends_when_the_time_is_over(homes: list[Home]) -> None:
     assert {snapshot.settled for snapshot in shown} == {2}
 
 
+class _Swallows:
+    """A finalizer in which an interruption comes, and is forgotten."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_that_python_forgets_ends_it(homes: list[Home]) -> None:
+    def show(snapshot: Snapshot, elapsed_s: float) -> None:
+        _Swallows()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_testnet(
+            homes,
+            submissions=3,
+            duration_s=600.0,
+            show=show,
+            note=lambda text: None,
+            start=lambda those: start(those, SLEEPER),
+        )
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_a_node_that_dies_is_reported_with_its_log_and_the_others_go_on(homes: list[Home]) -> None:
     ending, notes, _ = run(homes, SLEEPER, DYING, SLEEPER, submissions=3, duration_s=1.5, dead_first=("node1",))
     assert Ending(False, ("node1",), ()) == ending
