@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from diffusion.data.listing import ImageFolder, digest_files, read_images
@@ -21,7 +20,7 @@ from diffusion.progress import Report, silent
 from diffusion.score.feature_store import FeatureStore
 from diffusion.score.fingerprint import describe
 from diffusion.score.scorer import Scorer
-from diffusion.score.verifier import judge_pairs, regions_of
+from diffusion.score.verifier import Images, judge_pairs
 from diffusion.tensorfile import DTYPE_NAMES
 
 __all__ = ["FolderFeatures", "describe_folder", "pair_similarities", "scorer_digest"]
@@ -128,27 +127,23 @@ def _rows(scorer: Scorer, images: NDArray[np.uint8], folder: ImageFolder, which:
 def pair_similarities(
     scorer: Scorer, first: ImageFolder, second: ImageFolder, pairs: NDArray[np.int64], report: Report = silent
 ) -> NDArray[np.float64]:
-    """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second folder. Unrounded.
+    """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second folder. Unrounded."""
 
-    What is kept of an image is its 55 regions: some kilobytes, of images in a pair only.
-    """
-    if len(pairs) == 0:
-        return np.zeros(0)
-    regions, places = [], []
-    for column, folder in enumerate((first, second)):
-        unique, inverse = np.unique(pairs[:, column], return_inverse=True)
-        regions.append(_regions(scorer, folder, unique, report))
-        places.append(inverse.astype(np.int64))
-    report("verify pairs", 0, len(pairs), 0.0)
-    return judge_pairs(scorer.verifier, regions[0], regions[1], np.stack(places, axis=1), batch_size=_BATCH)
+    def images_of(folder: ImageFolder) -> Images:
+        def images(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+            parts = read_images(
+                folder, indices, channels=scorer.channels, side=scorer.image_size, batch_size=len(indices)
+            )
+            return np.concatenate(list(parts))
 
+        return images
 
-def _regions(scorer: Scorer, folder: ImageFolder, indices: NDArray[np.int64], report: Report) -> torch.Tensor:
-    """Regions (N, 55, C) of the chosen images, on the CPU."""
-    parts = []
-    done = 0
-    for images in read_images(folder, indices, channels=scorer.channels, side=scorer.image_size, batch_size=_BATCH):
-        parts.append(regions_of(scorer.fingerprinter, scorer.verifier, images, batch_size=_BATCH).cpu())
-        done += len(images)
-        report("regions", done, len(indices), 0.0)
-    return torch.cat(parts)
+    return judge_pairs(
+        scorer.fingerprinter,
+        scorer.verifier,
+        images_of(first),
+        images_of(second),
+        pairs,
+        batch_size=_BATCH,
+        report=report,
+    )

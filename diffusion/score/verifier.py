@@ -2,12 +2,16 @@
 
 Each image's map is projected to a quarter of its channels and pooled over 55 windows (R-MAC, Tolias et al. 2016:
 1 + 4 + 9 + 16 + 25 windows at five scales of an 8 x 8 map). All 55 x 55 correlations of the two images' windows go
-through a small network, in both orders, so that the similarity is symmetric (PDFed, section 3.2).
+through a small network, in both orders, so that the network's answer is symmetric (PDFed, section 3.2).
+
+Before that the training image of a pair is brought into line with the generated one (`diffusion.score.register`, ADR
+0145), so that a window is compared with the same part of the other picture.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -16,15 +20,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diffusion.progress import Report, silent
 from diffusion.sampler import to_unit
 from diffusion.score.fingerprint import MAP_SIZE, FingerprintNetwork
+from diffusion.score.register import aligned
 
-__all__ = ["REGIONS", "Verifier", "judge_pairs", "regions_of", "similarities", "window_matrix"]
+__all__ = ["REGIONS", "Images", "Verifier", "judge_pairs", "similarities", "window_matrix"]
+
+#: Gives the images with these numbers, uint8 (N, C, S, S).
+Images = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
 
 _SCALES: Final = 5
 #: Windows per image: 1 + 4 + 9 + 16 + 25.
 REGIONS: Final = sum(scale * scale for scale in range(1, _SCALES + 1))
-_POOL_POWER: Final = 3.0
 #: Distance from 1 below which correlations are no longer told apart.
 _NEAR_ONE: Final = 0.02
 #: The plain form's projections are clipped here, so that an empty window has a length and a root has a slope.
@@ -55,7 +63,7 @@ class Verifier(nn.Module):
     Args:
         channels: D, of the fingerprinter's maps.
         plain: exactly the paper's form: projections clipped at zero, windows only divided by their length,
-            correlations as they are. Otherwise the three changes of ADR 0033.
+            correlations as they are, and pictures where they are. Otherwise the changes of ADR 0033 and 0145.
     """
 
     def __init__(self, channels: int, *, plain: bool = False) -> None:
@@ -73,7 +81,8 @@ class Verifier(nn.Module):
         # softplus instead of clipping: a window must have a length to be divided by
         positive = projected.clamp(min=_CLIP) if self.plain else functional.softplus(projected)
         windows: Tensor = self.get_buffer("windows")
-        pooled = (positive.pow(_POOL_POWER) @ windows.T).pow(1 / _POOL_POWER)  # (N, D / 4, 55)
+        # generalised means of power 3 (GeM)
+        pooled = (positive * positive * positive @ windows.T).pow(1 / 3)  # (N, D / 4, 55)
         if not self.plain:
             pooled = pooled - pooled.mean(dim=(1, 2), keepdim=True)
         return functional.normalize(pooled, dim=1).transpose(1, 2)
@@ -89,31 +98,41 @@ class Verifier(nn.Module):
         return (forward + backward).squeeze(1)
 
 
-def regions_of(
-    fingerprinter: FingerprintNetwork, model: Verifier, images: NDArray[np.uint8], *, batch_size: int = 64
-) -> Tensor:
-    """The windows of uint8 images (N, C, S, S); their maps exist a batch at a time only."""
-    weight = next(fingerprinter.parameters())
-    with torch.inference_mode():
-        parts = [
-            model.regions(fingerprinter(to_unit(images[start : start + batch_size], weight.dtype).to(weight.device))[0])
-            for start in range(0, len(images), batch_size)
-        ]
-    return torch.cat(parts)
-
-
 def judge_pairs(
-    model: Verifier, first: Tensor, second: Tensor, pairs: NDArray[np.int64], *, batch_size: int = 128
+    fingerprinter: FingerprintNetwork,
+    model: Verifier,
+    first: Images,
+    second: Images,
+    pairs: NDArray[np.int64],
+    *,
+    batch_size: int = 64,
+    report: Report = silent,
 ) -> NDArray[np.float64]:
-    """s in [0, 1] of each pair; ``pairs`` (P, 2), P > 0, indexes the windows of both sides. Unrounded."""
-    parts = []
-    device = next(model.parameters()).device
+    """s in [0, 1] of each pair; ``pairs`` (P, 2) has the numbers of a first and of a second image. Unrounded.
+
+    The second image is brought into line with the first, unless the verifier is plain. No more images than those of a
+    batch of pairs exist at a time; one that is in several pairs of a batch unchanged is looked at once.
+    """
+    weight = next(fingerprinter.parameters())
+
+    def unit(images: NDArray[np.uint8]) -> Tensor:
+        return to_unit(images, weight.dtype).to(weight.device)
+
+    found = np.empty(len(pairs))
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     with torch.inference_mode():
         for start in range(0, len(pairs), batch_size):
-            which = torch.from_numpy(pairs[start : start + batch_size])
-            sides = (some[which[:, k].to(some.device)].to(device) for k, some in enumerate((first, second)))
-            parts.append(torch.sigmoid(model(*sides)).double().cpu())
-    return np.asarray(torch.cat(parts).numpy(), dtype=np.float64)
+            rows = order[start : start + batch_size]
+            ours, place = np.unique(pairs[rows, 0], return_inverse=True)
+            theirs, other = np.unique(pairs[rows, 1], return_inverse=True)
+            fixed, moving = unit(first(ours)), unit(second(theirs))
+            if not model.plain:
+                moving, other = aligned(moving[other], fixed[place]), np.arange(len(rows))
+            regions = model.regions(fingerprinter(torch.cat([fixed, moving]))[0])
+            logits = model(regions[place], regions[len(ours) + other])
+            found[rows] = torch.sigmoid(logits).double().cpu().numpy()
+            report("verify pairs", start + len(rows), len(pairs), 0.0)
+    return found
 
 
 def similarities(
@@ -125,15 +144,5 @@ def similarities(
     *,
     batch_size: int = 64,
 ) -> NDArray[np.float64]:
-    """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second images. Unrounded.
-
-    Of each image in a pair the windows are computed once, however many pairs it is in: some kilobytes.
-    """
-    if len(pairs) == 0:
-        return np.zeros(0)
-    sides, places = [], []
-    for column, images in enumerate((first, second)):
-        unique, inverse = np.unique(pairs[:, column], return_inverse=True)
-        sides.append(regions_of(fingerprinter, model, images[unique], batch_size=batch_size))
-        places.append(inverse.astype(np.int64))
-    return judge_pairs(model, sides[0], sides[1], np.stack(places, axis=1), batch_size=2 * batch_size)
+    """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second images. Unrounded."""
+    return judge_pairs(fingerprinter, model, first.__getitem__, second.__getitem__, pairs, batch_size=batch_size)

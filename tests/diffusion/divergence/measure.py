@@ -24,10 +24,8 @@ import diffusion.sampler
 import diffusion.score.report
 from diffusion.arithmetic import exact_arithmetic
 from diffusion.data.images import read_reference
-from diffusion.score.fingerprint import FingerprintNetwork
 from diffusion.score.report import describe_reference, generate, score_images
-from diffusion.score.scorer import Scorer, read_scorer
-from diffusion.score.verifier import Verifier, judge_pairs, regions_of
+from diffusion.score.scorer import read_scorer
 from pdfedchain.crypto import tagged_hash
 from tests.diffusion.divergence.material import Material, prepare
 from tests.diffusion.divergence.settings import SETTINGS, Setting
@@ -120,7 +118,6 @@ def _scoring(material: Material, setting: Setting) -> Callable[[str], dict[str, 
     scorer = read_scorer(material.folder / "task/scorer", profile=setting.profile, device=setting.device)
     reference = read_reference(material.folder / "task/reference")
     described = describe_reference(scorer, scoring, reference, classes=prepared.model.classes)
-    _remember_windows(scorer, described.images, setting.batch_size)
     kept: list[Tensor] = []
     to_bytes = diffusion.sampler.to_bytes
 
@@ -154,25 +151,6 @@ def _noisy(reference: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     noise = rng.normal(0, 8 + number % 30, chosen.shape)
     images: NDArray[np.uint8] = np.clip(np.rint(chosen + noise), 0, 255).astype(np.uint8)
     return images
-
-
-def _remember_windows(scorer: Scorer, reference: NDArray[np.uint8], batch_size: int) -> None:
-    """The verifier's windows of reference images, computed once for all checkpoints rather than for each."""
-    windows = regions_of(scorer.fingerprinter, scorer.verifier, reference, batch_size=batch_size)
-
-    def similarities(
-        fingerprinter: FingerprintNetwork,
-        verifier: Verifier,
-        first: NDArray[np.uint8],
-        _: NDArray[np.uint8],
-        pairs: NDArray[np.int64],
-        **options: Any,
-    ) -> NDArray[np.float64]:
-        if len(pairs) == 0:
-            return np.zeros(0)
-        return judge_pairs(verifier, regions_of(fingerprinter, verifier, first, **options), windows, pairs)
-
-    diffusion.score.report.similarities = similarities
 
 
 if __name__ == "__main__":
