@@ -58,7 +58,7 @@ class LearningPlan:
     #: Strengths of the augmentations, from one copy of an image to the next; the fingerprinter's is 1.
     strengths: tuple[float, float] = (0.1, 0.8)
     #: How many missed copies are as bad as one image that is called a copy wrongly.
-    negative_weight: float = 4.0
+    negative_weight: float = 6.0
     #: The verifier in the paper's own form (`Verifier`).
     plain: bool = False
 

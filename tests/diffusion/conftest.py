@@ -23,7 +23,7 @@ from pdfedchain.types.score import ArithmeticProfile
 
 SEED = Hash(b"\x01" * 32)
 #: Far shorter than a real task's: enough that copies are found and digits are told apart.
-SHORT_PLAN = LearningPlan(fingerprinter_steps=0, verifier_steps=120, views=6, blends=2)
+SHORT_PLAN = LearningPlan(fingerprinter_steps=0, verifier_steps=120, views=6, blends=2, negative_weight=1)
 
 
 @pytest.fixture(scope="session", autouse=True)
