@@ -33,7 +33,9 @@ STAGES = 20
 STEPS = 15
 LONGER_EVERY = 5
 _SEEN_BY_MEMORISERS = 40
-_PLAN = LearningPlan(fingerprinter_steps=40, fingerprinter_batch=48, verifier_steps=100, views=6, blends=3)
+_PLAN = LearningPlan(
+    fingerprinter_steps=40, fingerprinter_batch=48, verifier_steps=100, views=6, blends=3, negative_weight=1
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def test_copies_are_found_and_the_score_rises_with_them(case: Case) -> None:
     scorer = train_scorer(
         case.train,
         seed=Hash(b"\x08" * 32),
-        plan=LearningPlan(fingerprinter_steps=0, verifier_steps=150, views=8),
+        plan=LearningPlan(fingerprinter_steps=0, verifier_steps=150, views=8, negative_weight=1),
         start=shipped_fingerprinter(),
     )
     report = summary(run_case(case, scorer, seeds=2, kinds=("plain", "recompression")))
