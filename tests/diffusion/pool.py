@@ -28,7 +28,7 @@ from diffusion.data.images import LabelledImages
 from diffusion.data.partition import permutation
 from diffusion.score.alterations import ALTERATIONS, alter
 from diffusion.score.calibrate import novelty_weight_from
-from diffusion.score.fingerprint import describe
+from diffusion.score.fingerprint import Described, describe
 from diffusion.score.frechet import frechet_distance
 from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.nearest import nearest
@@ -83,10 +83,19 @@ class Seen:
     pairs: Ints
     similarity: NDArray[np.float64]
 
+    def take(self, rows: Ints) -> Seen:
+        """These images in this order, each once: what is seen of an image does not depend on the others."""
+        place = np.full(len(self.features), -1)
+        place[rows] = np.arange(len(rows))
+        kept = place[self.pairs[:, 0]] >= 0
+        pairs = np.stack([place[self.pairs[kept, 0]], self.pairs[kept, 1]], axis=1)
+        return Seen(self.features[rows], pairs, self.similarity[kept])
 
-def see(scorer: Scorer, case: Case, images: Images) -> Seen:
-    """Retrieval and verification, image by image: they do not depend on the company."""
-    train, own = describe(scorer.fingerprinter, case.train.images), describe(scorer.fingerprinter, images)
+
+def see(scorer: Scorer, case: Case, images: Images, *, train: Described | None = None) -> Seen:
+    """Retrieval and verification, image by image; ``train``: the training images, if they are described already."""
+    train = train or describe(scorer.fingerprinter, case.train.images)
+    own = describe(scorer.fingerprinter, images)
     labels = case.train.labels
     thresholds = thresholds_by_class(train.fingerprints, labels, classes=int(labels.max()) + 1, deviations=DEVIATIONS)
     distance, index = nearest(own.fingerprints, train.fingerprints, count=NEIGHBOURS)
@@ -151,13 +160,17 @@ def run_case(case: Case, scorer: Scorer, *, seeds: int, kinds: Sequence[str] = K
     weight = novelty_weight_from(to_micro(frechet_distance(real, test)))
     size = min(len(case.novel), len(case.train))
     result: dict[str, list[list[Step]]] = {kind: [] for kind in kinds}
+    train = describe(scorer.fingerprinter, case.train.images)
+    all_novel, all_plain = (see(scorer, case, images, train=train) for images in (case.novel, case.train.images))
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         sources = rng.permutation(len(case.train))[:size]
-        novel = see(scorer, case, case.novel[rng.permutation(len(case.novel))[:size]])
+        novel = all_novel.take(rng.permutation(len(case.novel))[:size])
         for kind in kinds:
-            images = case.train.images[sources]
-            copies = see(scorer, case, images if kind == "plain" else alter(images, kind, rng))
+            if kind == "plain":
+                copies = all_plain.take(sources)
+            else:
+                copies = see(scorer, case, alter(case.train.images[sources], kind, rng), train=train)
             result[kind].append(
                 [replace_some(novel, copies, sources, percent / 100, test, weight) for percent in STEPS]
             )

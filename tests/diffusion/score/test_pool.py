@@ -9,7 +9,7 @@ from diffusion.score.alterations import ALTERATIONS, alter
 from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.shipped import shipped_fingerprinter
 from pdfedchain.ids import Hash
-from tests.diffusion.pool import NEAR_DUPLICATE_LEVELS, Case, load_case, run_case, summary
+from tests.diffusion.pool import NEAR_DUPLICATE_LEVELS, Case, load_case, run_case, see, summary
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,12 @@ def test_copies_are_found_and_the_score_rises_with_them(case: Case) -> None:
         plan=LearningPlan(fingerprinter_steps=0, verifier_steps=150, views=8, negative_weight=1),
         start=shipped_fingerprinter(),
     )
+    rows = np.array([5, 3, 90])
+    some, chosen = see(scorer, case, case.train.images[rows]), see(scorer, case, case.train.images).take(rows)
+    np.testing.assert_allclose(chosen.features, some.features, atol=1e-4)
+    assert sorted(map(tuple, chosen.pairs)) == sorted(map(tuple, some.pairs))
+    np.testing.assert_allclose(np.sort(chosen.similarity), np.sort(some.similarity), atol=1e-4)
+
     report = summary(run_case(case, scorer, seeds=2, kinds=("plain", "recompression")))
     assert report["plain"]["found"] > 0.95
     assert report["plain"]["not_retrieved"] == 0
