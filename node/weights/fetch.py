@@ -322,7 +322,8 @@ class _Fetch:
             else:
                 await exchange.aclose()
         if failures:
-            raise failures[0]
+            # Who reads what is no answer resets the stream, and who asks may notice that first.
+            raise next((failure for failure in failures if isinstance(failure, PeerFailed)), failures[0])
 
     async def _send_wants(self, peer_id: str, exchange: Exchange, request: tuple[Cid, ...]) -> None:
         while True:
