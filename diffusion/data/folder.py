@@ -119,8 +119,8 @@ def open_square(path: Path) -> Image.Image:
 
 
 def _is_colourless(image: Image.Image) -> bool:
-    red, green, blue = (np.asarray(image.getchannel(band)) for band in range(3))
-    return bool((red == green).all() and (green == blue).all())
+    pixels = np.asarray(image)
+    return bool((pixels[:, :, 0] == pixels[:, :, 1]).all() and (pixels[:, :, 1] == pixels[:, :, 2]).all())
 
 
 def common_side(sides: Sequence[int]) -> int:

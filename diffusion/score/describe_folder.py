@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,12 +21,15 @@ from diffusion.progress import Report, silent
 from diffusion.score.feature_store import FeatureStore
 from diffusion.score.fingerprint import describe
 from diffusion.score.scorer import Scorer
-from diffusion.score.verifier import Images, judge_pairs
+from diffusion.score.verifier import judge_pairs
 from diffusion.tensorfile import DTYPE_NAMES
 
 __all__ = ["FolderFeatures", "describe_folder", "pair_similarities", "scorer_digest"]
 
 _BATCH: Final = 256
+#: Pairs whose images are in memory at a time, and as many that are being read: 200 MB at most, at 64 pixels.
+_PAIRS: Final = 2_048
+_VERIFIED: Final = 128
 _LOOKED_UP: Final = 4_096
 _PIXELS_DIGEST_SIZE_BYTES: Final = 32
 
@@ -127,23 +131,41 @@ def _rows(scorer: Scorer, images: NDArray[np.uint8], folder: ImageFolder, which:
 def pair_similarities(
     scorer: Scorer, first: ImageFolder, second: ImageFolder, pairs: NDArray[np.int64], report: Report = silent
 ) -> NDArray[np.float64]:
-    """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second folder. Unrounded."""
+    """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second folder. Unrounded.
 
-    def images_of(folder: ImageFolder) -> Images:
-        def images(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-            parts = read_images(
-                folder, indices, channels=scorer.channels, side=scorer.image_size, batch_size=len(indices)
+    The images of the next pairs are read while these are verified, and no others are in memory.
+    """
+    found = np.empty(len(pairs))
+    if len(pairs) == 0:
+        return found
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    # the first ones few, since nothing is verified while they are read
+    blocks = [order[:_BATCH], *(order[start : start + _PAIRS] for start in range(_BATCH, len(pairs), _PAIRS))]
+
+    def read(rows: NDArray[np.int64]) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+        """The images of a block's pairs, each once, and the pairs by their places in these."""
+        images, places = [], []
+        for column, folder in enumerate((first, second)):
+            unique, place = np.unique(pairs[rows, column], return_inverse=True)
+            some = read_images(folder, unique, channels=scorer.channels, side=scorer.image_size, batch_size=_PAIRS)
+            images.append(np.concatenate(list(some)))
+            places.append(place)
+        return images, np.stack(places, axis=1)
+
+    with ThreadPoolExecutor(1) as reader:
+        coming = [reader.submit(read, rows) for rows in blocks[:1]]
+        done = 0
+        for number, rows in enumerate(blocks):
+            (ours, theirs), within = coming.pop().result()
+            coming += [reader.submit(read, following) for following in blocks[number + 1 : number + 2]]
+            found[rows] = judge_pairs(
+                scorer.fingerprinter,
+                scorer.verifier,
+                ours.__getitem__,
+                theirs.__getitem__,
+                within,
+                batch_size=_VERIFIED,
             )
-            return np.concatenate(list(parts))
-
-        return images
-
-    return judge_pairs(
-        scorer.fingerprinter,
-        scorer.verifier,
-        images_of(first),
-        images_of(second),
-        pairs,
-        batch_size=_BATCH,
-        report=report,
-    )
+            done += len(rows)
+            report("verify pairs", done, len(pairs), 0.0)
+    return found
