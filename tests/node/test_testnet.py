@@ -300,6 +300,7 @@ def test_an_interruption_that_python_forgets_ends_it(homes: list[Home]) -> None:
     def show(snapshot: Snapshot, elapsed_s: float) -> None:
         _Swallows()
 
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run_testnet(
             homes,
@@ -309,7 +310,7 @@ def test_an_interruption_that_python_forgets_ends_it(homes: list[Home]) -> None:
             note=lambda text: None,
             start=lambda those: start(those, SLEEPER),
         )
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_node_that_dies_is_reported_with_its_log_and_the_others_go_on(homes: list[Home]) -> None:
