@@ -14,15 +14,20 @@ __all__ = ["Interruption"]
 
 
 class Interruption:
-    """Notes SIGINT while it is entered, besides raising `KeyboardInterrupt`; the main thread alone can do that."""
+    """Notes SIGINT while it is entered, besides raising `KeyboardInterrupt`; the main thread alone can do that.
+
+    Where SIGINT is ignored, as in what a script starts in the background, it stays ignored.
+    """
 
     def __init__(self) -> None:
         self._came = False
 
     def __enter__(self) -> Interruption:
-        self._is_watching = threading.current_thread() is threading.main_thread()
+        self._before = signal.getsignal(signal.SIGINT)
+        is_ignored = self._before is signal.SIG_IGN
+        self._is_watching = threading.current_thread() is threading.main_thread() and not is_ignored
         if self._is_watching:
-            self._before = signal.signal(signal.SIGINT, self._note)
+            signal.signal(signal.SIGINT, self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -149,8 +149,10 @@ def test_a_target_that_is_not_reached_is_status_1(testnet: Testnet) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
 def test_nodes_never_outlive_the_testnet(testnet: Testnet, tmp_path: Path, number: signal.Signals) -> None:
     words = ["testnet", "--dir", str(testnet.directory), "--resume", "--submissions", "500"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # an ignored signal would be inherited
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen([sys.executable, "-m", "node", *words], stdout=log, stderr=log)
+    signal.signal(signal.SIGINT, before)
     try:
         wait("all nodes run", lambda: all(_holder(home) for home in testnet.homes))
         pids = [_holder(home) for home in testnet.homes]

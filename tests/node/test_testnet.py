@@ -16,6 +16,7 @@ from node.errors import JobRefused
 from node.genesis_file import GenesisFile
 from node.home import Home
 from node.new_genesis import GenesisPlan
+from node.testnet.interruption import Interruption
 from node.testnet.processes import NodeProcess, node_command, start_nodes, stop_nodes
 from node.testnet.run import Ending, TestnetFailed, best_checkpoint, report, run_testnet
 from node.testnet.setup import TestnetPlan, check_ports, find_homes, make_homes, roles_of
@@ -288,6 +289,14 @@ def test_it_ends_when_the_time_is_over(homes: list[Home]) -> None:
     assert {snapshot.settled for snapshot in shown} == {2}
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as a terminal's program has it, also where these tests are run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class _Swallows:
     """A finalizer in which an interruption comes, and is forgotten."""
 
@@ -296,11 +305,10 @@ class _Swallows:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interruption_that_python_forgets_ends_it(homes: list[Home]) -> None:
+def test_an_interruption_that_python_forgets_ends_it(homes: list[Home], interruptible: None) -> None:
     def show(snapshot: Snapshot, elapsed_s: float) -> None:
         _Swallows()
 
-    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run_testnet(
             homes,
@@ -310,7 +318,15 @@ def test_an_interruption_that_python_forgets_ends_it(homes: list[Home]) -> None:
             note=lambda text: None,
             start=lambda those: start(those, SLEEPER),
         )
-    assert signal.getsignal(signal.SIGINT) == before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interruption_that_is_ignored_stays_ignored(interruptible: None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        interruption.check()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_a_node_that_dies_is_reported_with_its_log_and_the_others_go_on(homes: list[Home]) -> None:
