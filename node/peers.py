@@ -49,6 +49,7 @@ from node.channel import (
     message_frame,
     open_channel,
 )
+from node.host.escalation import BAN_FIRST_S, BAN_MAX_S, FAULT_MEMORY_S, Escalation
 from node.host.interface import Host, HostError, InvalidAddress, ProtocolRefused, Stream
 from node.send_queue import FrameBudget
 from pdfedchain.errors import InputError
@@ -85,9 +86,9 @@ class PeerSettings:
     backoff_other_chain_s: float = 30.0
     parting_s: float = 1.0
     stable_after_s: float = 5.0
-    ban_first_s: float = 30.0
-    ban_max_s: float = 3_600.0
-    fault_memory_s: float = 86_400.0
+    ban_first_s: float = BAN_FIRST_S
+    ban_max_s: float = BAN_MAX_S
+    fault_memory_s: float = FAULT_MEMORY_S
     ping_interval_s: float = PING_INTERVAL_S
     silence_max_s: float = SILENCE_MAX_S
 
@@ -125,7 +126,13 @@ class Peers:
         self._budget = FrameBudget()
         self._opening: set[str] = set()
         self._answering: set[str] = set()
-        self._faults: dict[str, tuple[int, float]] = {}
+        self._faults = Escalation(
+            trio.current_time,
+            first_s=self._settings.ban_first_s,
+            max_s=self._settings.ban_max_s,
+            memory_s=self._settings.fault_memory_s,
+            remembered_max=_STANDINGS_MAX,
+        )
         self._other_chain: set[str] = set()
         self._changed = trio.Event()
         self._found: dict[str, str] = {}
@@ -160,13 +167,7 @@ class Peers:
 
     def fault(self, peer_id: str, reason: str) -> None:
         """The peer did what no honest one does: drop it and ban it for a while."""
-        now = trio.current_time()
-        before, at = self._faults.pop(peer_id, (0, now))
-        count = before + 1 if now - at <= self._settings.fault_memory_s else 1
-        self._faults[peer_id] = (count, now)
-        if len(self._faults) > _STANDINGS_MAX:
-            self._faults.pop(next(iter(self._faults)))
-        ban_s = min(self._settings.ban_first_s * 2.0 ** (count - 1), self._settings.ban_max_s)
+        ban_s = self._faults.next_s(peer_id)
         self.counters["faults"] += 1
         log.warning("%s is banned for %.0f s: %s", peer_id, ban_s, reason)
         channel = self._channels.get(peer_id)

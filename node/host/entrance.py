@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from node.host.allowance import Allowances
+from node.host.escalation import BAN_FIRST_S, BAN_MAX_S, FAULT_MEMORY_S, Escalation
 from node.host.interface import HostLimits
 from node.host.standing import Standing
 
@@ -25,11 +26,6 @@ __all__ = ["Entrance"]
 
 #: For so long after its connection has ended a peer still speaks for its address: it is about to come back.
 _VOUCHED_S: Final = 3_600.0
-
-#: The same times as for a peer that breaks the rules (`node.peers`).
-_BAR_FIRST_S: Final = 30.0
-_BAR_MAX_S: Final = 3_600.0
-_BAR_MEMORY_S: Final = 86_400.0
 
 #: Addresses that are remembered for having been barred or vouched for, more than can be connected.
 _REMEMBERED_MAX: Final = 1_024
@@ -56,8 +52,9 @@ class Entrance:
         self._vouched: dict[str, str] = {}
         #: By address from which such a peer has gone: until when it is spared.
         self._spared: dict[str, float] = {}
-        #: By address: how often it was barred, and when for the last time.
-        self._bars: dict[str, tuple[int, float]] = {}
+        self._bars = Escalation(
+            clock, first_s=BAN_FIRST_S, max_s=BAN_MAX_S, memory_s=FAULT_MEMORY_S, remembered_max=_REMEMBERED_MAX
+        )
 
     def bars(self, address: str) -> bool:
         """Whether a new connection from an address is refused without a look."""
@@ -88,13 +85,7 @@ class Entrance:
         if self._is_shared(address):
             self._counters["inbound_address_spared"] += 1
             return False
-        now = self._clock()
-        before, at = self._bars.pop(address, (0, now))
-        count = before + 1 if now - at <= _BAR_MEMORY_S else 1
-        self._bars[address] = (count, now)
-        if len(self._bars) > _REMEMBERED_MAX:
-            del self._bars[next(iter(self._bars))]
-        self.standing.bar(address, min(_BAR_FIRST_S * 2.0 ** (count - 1), _BAR_MAX_S))
+        self.standing.bar(address, self._bars.next_s(address))
         self._counters["addresses_barred"] += 1
         return True
 
