@@ -21,7 +21,7 @@ from diffusion.progress import Report, silent
 from diffusion.score.feature_store import FeatureStore
 from diffusion.score.fingerprint import describe
 from diffusion.score.scorer import Scorer
-from diffusion.score.verifier import judge_pairs
+from diffusion.score.verifier import similarities
 from diffusion.tensorfile import DTYPE_NAMES
 
 __all__ = ["FolderFeatures", "describe_folder", "pair_similarities", "scorer_digest"]
@@ -144,11 +144,11 @@ def pair_similarities(
 
     def read(rows: NDArray[np.int64]) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
         """The images of a block's pairs, each once, and the pairs by their places in these."""
-        images, places = [], []
+        images: list[NDArray[np.uint8]] = []
+        places = []
         for column, folder in enumerate((first, second)):
             unique, place = np.unique(pairs[rows, column], return_inverse=True)
-            some = read_images(folder, unique, channels=scorer.channels, side=scorer.image_size, batch_size=_PAIRS)
-            images.append(np.concatenate(list(some)))
+            images += read_images(folder, unique, channels=scorer.channels, side=scorer.image_size, batch_size=_PAIRS)
             places.append(place)
         return images, np.stack(places, axis=1)
 
@@ -158,13 +158,8 @@ def pair_similarities(
         for number, rows in enumerate(blocks):
             (ours, theirs), within = coming.pop().result()
             coming += [reader.submit(read, following) for following in blocks[number + 1 : number + 2]]
-            found[rows] = judge_pairs(
-                scorer.fingerprinter,
-                scorer.verifier,
-                ours.__getitem__,
-                theirs.__getitem__,
-                within,
-                batch_size=_VERIFIED,
+            found[rows] = similarities(
+                scorer.fingerprinter, scorer.verifier, ours, theirs, within, batch_size=_VERIFIED
             )
             done += len(rows)
             report("verify pairs", done, len(pairs), 0.0)

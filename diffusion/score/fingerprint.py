@@ -5,7 +5,7 @@ pixels). One set of weights serves every size, grey or in colour: how many of th
 size, so that the last map is always 8 x 8, and grey is colour with three equal channels. `describe` returns the pooled
 map for the Frechet distance (its length kept: of unit-length features the distance is negligible beside the novelty
 term), and the unit-length fingerprint for retrieval. Maps are much larger and needed of few images, so they are
-computed again for those (`diffusion.score.verifier.judge_pairs`).
+computed again for those (`diffusion.score.verifier.similarities`).
 """
 
 from __future__ import annotations

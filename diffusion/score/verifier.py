@@ -11,7 +11,6 @@ Before that the training image of a pair is brought into line with the generated
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -20,15 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffusion.progress import Report, silent
 from diffusion.sampler import to_unit
 from diffusion.score.fingerprint import MAP_SIZE, FingerprintNetwork
 from diffusion.score.register import aligned
 
-__all__ = ["REGIONS", "Images", "Verifier", "judge_pairs", "similarities", "window_matrix"]
-
-#: Gives the images with these numbers, uint8 (N, C, S, S).
-Images = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+__all__ = ["REGIONS", "Verifier", "similarities", "window_matrix"]
 
 _SCALES: Final = 5
 #: Windows per image: 1 + 4 + 9 + 16 + 25.
@@ -98,20 +93,19 @@ class Verifier(nn.Module):
         return (forward + backward).squeeze(1)
 
 
-def judge_pairs(
+def similarities(
     fingerprinter: FingerprintNetwork,
     model: Verifier,
-    first: Images,
-    second: Images,
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
     pairs: NDArray[np.int64],
     *,
     batch_size: int = 64,
-    report: Report = silent,
 ) -> NDArray[np.float64]:
-    """s in [0, 1] of each pair; ``pairs`` (P, 2) has the numbers of a first and of a second image. Unrounded.
+    """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second images. Unrounded.
 
-    The second image is brought into line with the first, unless the verifier is plain. No more images than those of a
-    batch of pairs exist at a time; one that is in several pairs of a batch unchanged is looked at once.
+    The second image is brought into line with the first, unless the verifier is plain. Maps exist of a batch of pairs
+    at a time; an image that is in several of them unchanged is looked at once.
     """
     weight = next(fingerprinter.parameters())
 
@@ -125,24 +119,10 @@ def judge_pairs(
             rows = order[start : start + batch_size]
             ours, place = np.unique(pairs[rows, 0], return_inverse=True)
             theirs, other = np.unique(pairs[rows, 1], return_inverse=True)
-            fixed, moving = unit(first(ours)), unit(second(theirs))
+            fixed, moving = unit(first[ours]), unit(second[theirs])
             if not model.plain:
                 moving, other = aligned(moving[other], fixed[place]), np.arange(len(rows))
             regions = model.regions(fingerprinter(torch.cat([fixed, moving]))[0])
             logits = model(regions[place], regions[len(ours) + other])
             found[rows] = torch.sigmoid(logits).double().cpu().numpy()
-            report("verify pairs", start + len(rows), len(pairs), 0.0)
     return found
-
-
-def similarities(
-    fingerprinter: FingerprintNetwork,
-    model: Verifier,
-    first: NDArray[np.uint8],
-    second: NDArray[np.uint8],
-    pairs: NDArray[np.int64],
-    *,
-    batch_size: int = 64,
-) -> NDArray[np.float64]:
-    """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second images. Unrounded."""
-    return judge_pairs(fingerprinter, model, first.__getitem__, second.__getitem__, pairs, batch_size=batch_size)
