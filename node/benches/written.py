@@ -8,21 +8,17 @@ read where it is sent: how near a transfer comes to this is its own doing.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 from pathlib import Path
-from typing import Final
 
 import trio
 
 from node.host.interface import Stream
-from node.weights.direct import DIRECT
+from node.weights.direct import DIRECT, write_padded
 from node.weights.limits import CHUNK_SIZE_BYTES
 from pdfedchain.store.durable import sync_file
 
 __all__ = ["take"]
-
-_SECTOR_SIZE_BYTES: Final = 4_096
 
 
 async def take(stream: Stream, size_bytes: int, path: Path) -> None:
@@ -40,22 +36,19 @@ async def take(stream: Stream, size_bytes: int, path: Path) -> None:
 
 
 async def _write(path: Path, chunks: trio.MemoryReceiveChannel[bytes]) -> None:
-    descriptor, buffer = _open(path), mmap.mmap(-1, CHUNK_SIZE_BYTES)
+    descriptor = _open(path)
     try:
         async for chunk in chunks:
-            await trio.to_thread.run_sync(_keep, descriptor, buffer, chunk)
+            await trio.to_thread.run_sync(_keep, descriptor, chunk)
         await trio.to_thread.run_sync(sync_file, descriptor)
     finally:
         os.close(descriptor)
 
 
-def _keep(descriptor: int, buffer: mmap.mmap, chunk: bytes) -> None:
+def _keep(descriptor: int, chunk: bytes) -> None:
     """Hash a chunk and write it in whole sectors. Runs in a thread."""
     hashlib.sha256(chunk).digest()
-    buffer[: len(chunk)] = chunk
-    padded = -(-len(chunk) // _SECTOR_SIZE_BYTES) * _SECTOR_SIZE_BYTES
-    with memoryview(buffer) as view:
-        assert os.write(descriptor, view[:padded]) == padded, "the disk takes a whole chunk"
+    write_padded(descriptor, chunk)
 
 
 def _open(path: Path) -> int:

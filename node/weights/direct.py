@@ -15,7 +15,7 @@ import os
 import threading
 from typing import Final
 
-__all__ = ["DIRECT", "write_direct"]
+__all__ = ["DIRECT", "write_direct", "write_padded"]
 
 #: What `os.open` takes in addition; nothing where the system does not know it.
 DIRECT: Final[int] = getattr(os, "O_DIRECT", 0)
@@ -37,7 +37,7 @@ def write_direct(descriptor: int, data: bytes) -> bool:
         OSError: the disk is full, or refuses.
     """
     try:
-        _write_padded(descriptor, data)
+        write_padded(descriptor, data)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
@@ -50,7 +50,12 @@ def write_direct(descriptor: int, data: bytes) -> bool:
     return True
 
 
-def _write_padded(descriptor: int, data: bytes) -> None:
+def write_padded(descriptor: int, data: bytes) -> None:
+    """Write ``data``, at most a mebibyte, where the file is, with what fills its last sector.
+
+    Raises:
+        OSError: the disk is full, or refuses.
+    """
     buffer = _buffer()
     buffer[: len(data)] = data
     padded = -(-len(data) // _ALIGNMENT_SIZE_BYTES) * _ALIGNMENT_SIZE_BYTES
@@ -61,9 +66,10 @@ def _write_padded(descriptor: int, data: bytes) -> None:
             if written < _ALIGNMENT_SIZE_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             # Little room on the disk may end a write early, perhaps in the middle of a sector.
-            at += written - written % _ALIGNMENT_SIZE_BYTES
-            if at < padded:
-                os.lseek(descriptor, at, os.SEEK_SET)
+            torn = written % _ALIGNMENT_SIZE_BYTES
+            at += written - torn
+            if torn:
+                os.lseek(descriptor, -torn, os.SEEK_CUR)
 
 
 def _buffer() -> mmap.mmap:
