@@ -22,7 +22,7 @@ from node.wire import (
 )
 from pdfedchain.codec import decode, encode
 from pdfedchain.errors import InputError, InvalidTransaction, SignatureError
-from tests.node.host.hosts import KINDS, Opener, opener, until
+from tests.node.host.hosts import KINDS, Opener, opener, until, until_connected
 
 
 class Member:
@@ -69,7 +69,7 @@ async def chain(kind: str, count: int, *, interval_s: float = 0.02) -> AsyncIter
         ]
         for one, two in pairwise(members):
             await two.host.connect(one.host.addresses[0])
-            await until(lambda one=one, two=two: two.host.peer_id in one.host.connected_peers())  # type: ignore[misc]
+            await until_connected(one.host, two.host.peer_id)
             one.peers.append(two.host.peer_id)
             two.peers.append(one.host.peer_id)
         yield members

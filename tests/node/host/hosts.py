@@ -46,6 +46,11 @@ async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
             await trio.sleep(0.005)
 
 
+async def until_connected(host: Host, *peer_ids: str) -> None:
+    """Wait until a host knows that these peers are there."""
+    await until(lambda: host.connected_peers().issuperset(peer_ids))
+
+
 async def echo(stream: Stream) -> None:
     while True:
         await stream.send_frame(await stream.receive_frame(16_777_216))

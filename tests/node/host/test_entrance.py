@@ -12,7 +12,7 @@ from node.host.entrance import Entrance
 from node.host.interface import DialFailed, Host, HostLimits
 from node.host.libp2p_host import open_host
 from node.host.standing import PEERS_PER_NETWORK_MAX
-from tests.node.host.hosts import KINDS, Opener, echo, opener, until
+from tests.node.host.hosts import KINDS, Opener, echo, opener, until, until_connected
 from tests.node.host.test_hostile import dial_from, ended, honest_exchange, port_of
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
@@ -150,7 +150,7 @@ async def test_one_address_has_a_bounded_number_of_connections_and_gets_places_b
     async with open_one(1, limits=FEW) as host, open_one(2) as first, open_one(3) as second, open_one(4) as third:
         for guest in (first, second):
             await guest.connect(host.addresses[0])
-            await until(lambda guest=guest: guest.peer_id in host.connected_peers())  # type: ignore[misc]
+            await until_connected(host, guest.peer_id)
         await is_refused(third, host)
         assert host.counters["inbound_address_full"] == 1
         await first.disconnect(host.peer_id)
@@ -165,7 +165,7 @@ async def test_an_address_that_dials_again_and_again_is_barred_but_for_those_ins
     async with open_one(1, limits=FEW) as host, open_one(2) as first, open_one(3) as second, open_one(4) as third:
         for guest in (first, second):
             await guest.connect(host.addresses[0])
-            await until(lambda guest=guest: guest.peer_id in host.connected_peers())  # type: ignore[misc]
+            await until_connected(host, guest.peer_id)
         while not host.counters["addresses_barred"]:
             await is_refused(third, host)
         assert host.counters["inbound_address_full"] == 4
@@ -182,7 +182,7 @@ async def test_an_address_of_which_a_member_has_come_is_not_barred(open_one: Ope
     async with open_one(1, limits=FEW) as host, open_one(2) as first, open_one(3) as second, open_one(4) as third:
         for guest in (first, second):
             await guest.connect(host.addresses[0])
-            await until(lambda guest=guest: guest.peer_id in host.connected_peers())  # type: ignore[misc]
+            await until_connected(host, guest.peer_id)
         host.vouch(first.peer_id)
         while not host.counters["inbound_address_spared"]:
             await is_refused(third, host)
@@ -202,7 +202,7 @@ async def test_the_address_of_a_peer_that_is_to_be_dialled_is_not_barred(open_on
         host.learn(guests[2].addresses[0])
         for guest in guests[:2]:
             await guest.connect(host.addresses[0])
-            await until(lambda guest=guest: guest.peer_id in host.connected_peers())  # type: ignore[misc]
+            await until_connected(host, guest.peer_id)
         while not host.counters["inbound_address_spared"]:
             await is_refused(guests[2], host)
         assert host.counters["addresses_barred"] == 0
@@ -250,7 +250,7 @@ async def test_four_banned_peers_bar_their_address_but_for_those_inside(open_one
         for number in range(PEERS_PER_NETWORK_MAX):
             async with open_one(10 + number) as attacker:
                 await attacker.connect(host.addresses[0])
-                await until(lambda attacker=attacker: attacker.peer_id in host.connected_peers())  # type: ignore[misc]
+                await until_connected(host, attacker.peer_id)
                 await host.ban(attacker.peer_id, 1_000.0)
         await is_refused(late, host)
         assert host.counters["inbound_address_banned"] == 1

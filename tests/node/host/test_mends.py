@@ -25,7 +25,7 @@ from node.host.interface import DialFailed, HostLimits, ProtocolRefused, Stream,
 from node.host.libp2p_host import Libp2pHost, open_host
 from node.host.mends import GuardedManager
 from node.host.yamux import QueuedYamux, grant_room
-from tests.node.host.hosts import echo, until
+from tests.node.host.hosts import echo, until, until_connected
 from tests.node.host.wires import Wire, unencrypted
 
 GOSSIP = "/meshsub/1.1.0"
@@ -300,7 +300,7 @@ async def test_the_inbound_limit_counts_live_connections_only() -> None:
         for number in range(4):
             async with open_host(bytes([number]) * 32) as guest:
                 await guest.connect(host.addresses[0])
-                await until(lambda guest=guest: guest.peer_id in host.connected_peers())  # type: ignore[misc]
+                await until_connected(host, guest.peer_id)
             await until(lambda: not host.connected_peers() and host.swarm._inbound_limiter.borrowed_tokens == 0)
         async with open_host(b"1" * 32) as one, open_host(b"2" * 32) as two, open_host(b"3" * 32) as three:
             await one.connect(host.addresses[0])

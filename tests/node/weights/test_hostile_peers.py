@@ -27,7 +27,7 @@ from node.weights.serve import WeightsServer
 from node.weights.store import WeightsStore
 from pdfedchain.codec import decode, encode
 from pdfedchain.ids import Address, Cid, Hash
-from tests.node.host.hosts import echo, until
+from tests.node.host.hosts import echo, until, until_connected
 
 ECHO = "/test/1"
 HELLO = Hello(1, "test", Hash(bytes(32)), Address(bytes(32)), 0, bytes(8))
@@ -189,7 +189,7 @@ async def test_others_are_served_while_a_peer_sends_without_end(tmp_path: Path) 
         WeightsServer(origin).attach(honest)
         for other in (liar, honest):
             await other.connect(host.addresses[0])
-            await until(lambda other=other: other.peer_id in host.connected_peers())  # type: ignore[misc]
+            await until_connected(host, other.peer_id)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: library.obtain(cid, size_bytes_max=10**9))
             with trio.fail_after(60):
