@@ -1,6 +1,6 @@
 """What a peer may do with streams before it costs it the connection, for every host.
 
-Opening a stream costs its opener next to nothing. Three things are counted for each peer, and too much of any is a
+Opening a stream costs its opener next to nothing. Two things are counted for each peer, and too much of either is a
 fault, so that the peer is dropped and barred:
 
 * Streams at all: far more than programs of IPFS open, which take one for each message.
@@ -8,8 +8,9 @@ fault, so that the peer is dropped and barred:
   reset, or its peer fell silent, or sends byte by byte. Such a stream counts once, and once more for every ten seconds
   that it held a place. Those that never say what they are for count too, and those above the number of streams that a
   peer may have. An honest node leaves one behind when a connection breaks or a transfer ends early.
-* What is refused for want of room, before anything was read, is nobody's fault and not counted: that many others are
-  being served is not the peer's doing.
+
+What is refused for want of room, before anything was read, is nobody's fault and not counted: that many others are
+being served is not the peer's doing.
 """
 
 from __future__ import annotations
