@@ -53,8 +53,8 @@ pool: setup ## are copies found among real images, altered ones too? (minutes of
 crash: setup ## kill processes at every write and 400 times at random; nothing signed twice, no block lost
 	$(BIN)/python -m tests.crash
 
-divergence: setup ## score 200 checkpoints under every setting of this machine (about an hour of one core; resumable)
-	nice -n 10 $(BIN)/python -m tests.diffusion.divergence ./divergence
+divergence: setup ## score 200 checkpoints under every setting of this machine (hours; resumable)
+	nice -n 10 $(BIN)/python -m tests.diffusion.divergence build/divergence --jobs 2
 
 bench: setup ## measured figures of this machine
 	$(BIN)/pdfed bench chain

@@ -31,7 +31,7 @@ from diffusion.score.fingerprint import MAP_SIZE, Fingerprinter, FingerprintNetw
 from diffusion.score.keeper import NOTHING_KEPT, Keeper
 from diffusion.score.learn_fingerprinter import FingerprinterPlan, source_of, train_fingerprinter
 from diffusion.score.nearest import nearest
-from diffusion.score.register import aligned
+from diffusion.score.register import in_line
 from diffusion.score.scorer import FEATURE_VARIANCE, Scorer
 from diffusion.score.verifier import Verifier
 from diffusion.train import FlatAdamW, flatten_parameters, generator_of, warm_cosine
@@ -58,7 +58,7 @@ class LearningPlan:
     #: Strengths of the augmentations, from one copy of an image to the next; the fingerprinter's is 1.
     strengths: tuple[float, float] = (0.1, 0.8)
     #: How many missed copies are as bad as one image that is called a copy wrongly.
-    negative_weight: float = 6.0
+    negative_weight: float = 5.0
     #: The verifier in the paper's own form (`Verifier`).
     plain: bool = False
 
@@ -152,7 +152,7 @@ def _pairs(
             copies = [(view, torch.ones(len(batch), dtype=torch.bool)) for view in _copies(batch, rng, plan)]
             for place, (view, use) in enumerate([*copies, *_negatives(batch, others, rng, plan)]):
                 generated[rows, place] = fingerprinter(view.to(device))[0].half()
-                own = batch if plan.plain else aligned(batch, view)
+                own = batch if plan.plain else in_line(batch, view)
                 moved[rows, place] = fingerprinter(own.to(device))[0].half()
                 kept[rows, place] = use
             report("views", min(start + _MAPS_AT_ONCE, count), count, 0.0)

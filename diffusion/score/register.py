@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["aligned"]
+from diffusion.score.tone import toned
+
+__all__ = ["aligned", "in_line"]
 
 #: Largest scaling either way (its logarithm), and largest shift as a share of the side.
 _SCALE_MAX: Final = 0.08
@@ -28,8 +30,13 @@ _DAMPING: Final = 3e-3
 _CONTRAST_DAMPING: Final = 1e-3
 #: Of cubic interpolation (Keys 1981).
 _KEYS: Final = -0.5
-#: Cubic interpolation reaches so many pixels beyond the image.
+#: Cubic interpolation reaches so many pixels to either side.
 _REACH: Final = 2
+
+
+def in_line(moving: Tensor, fixed: Tensor) -> Tensor:
+    """``moving`` where ``fixed`` is and as sharp and bright: what a copy's small changes explain is undone."""
+    return toned(aligned(moving, fixed), fixed)
 
 
 def aligned(moving: Tensor, fixed: Tensor) -> Tensor:
@@ -100,16 +107,13 @@ def _positions(motion: Tensor, axis: int, side: int) -> Tensor:
 
 def _interpolation(positions: Tensor, *, slope: bool = False) -> Tensor:
     """(P, S, S): weight of each pixel of a line at each position, or its derivative; edges are repeated."""
-    side = positions.shape[-1]
-    pixels = torch.arange(-_REACH, side + _REACH, dtype=positions.dtype, device=positions.device)
-    away = positions.clamp(0, side - 1)[:, :, None] - pixels
-    kernel = _cubic(away)
+    count, side = positions.shape
+    inside = positions.clamp(0, side - 1)[:, :, None]
+    pixels = inside.floor() + torch.arange(1 - _REACH, 1 + _REACH, dtype=positions.dtype, device=positions.device)
+    weights = (_cubic_slope if slope else _cubic)(inside - pixels)
     if slope:  # where an edge is repeated, nothing changes with the position
-        kernel = _cubic_slope(away) * ((positions > 0) & (positions < side - 1))[:, :, None]
-    weights = kernel[:, :, _REACH:-_REACH].clone()
-    weights[:, :, 0] += kernel[:, :, :_REACH].sum(dim=2)
-    weights[:, :, -1] += kernel[:, :, -_REACH:].sum(dim=2)
-    return weights
+        weights = weights * ((positions > 0) & (positions < side - 1))[:, :, None]
+    return weights.new_zeros(count, side, side).scatter_add(2, pixels.clamp(0, side - 1).long(), weights)
 
 
 def _cubic(x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from diffusion.sampler import to_unit
 from diffusion.score.fingerprint import MAP_SIZE, FingerprintNetwork
-from diffusion.score.register import aligned
+from diffusion.score.register import in_line
 
 __all__ = ["REGIONS", "Verifier", "similarities", "window_matrix"]
 
@@ -121,7 +121,7 @@ def similarities(
             theirs, other = np.unique(pairs[rows, 1], return_inverse=True)
             fixed, moving = unit(first[ours]), unit(second[theirs])
             if not model.plain:
-                moving, other = aligned(moving[other], fixed[place]), np.arange(len(rows))
+                moving, other = in_line(moving[other], fixed[place]), np.arange(len(rows))
             regions = model.regions(fingerprinter(torch.cat([fixed, moving]))[0])
             logits = model(regions[place], regions[len(ours) + other])
             found[rows] = torch.sigmoid(logits).double().cpu().numpy()

@@ -308,7 +308,7 @@ def remove_key(folder: Path) -> None:
 
 def other_construction(folder: Path) -> None:
     text = (folder / "scorer.json").read_text()
-    (folder / "scorer.json").write_text(text.replace("lite/v3", "dino/v2"))
+    (folder / "scorer.json").write_text(text.replace("lite/v4", "dino/v2"))
 
 
 def cut(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is scored: a task of digits with a scorer trained for seconds, and checkpoints at every stage of training.
+"""What is scored: a task of digits with the scorer that it would have, and checkpoints at every stage of training.
 
 Chains of short trainings, each a checkpoint; every second chain has seen a few reference images only, so that there are
 copies to confirm. Beside some checkpoints lies one trained 5 % longer.
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from diffusion import jobs
 from diffusion.data.images import concatenate, read_reference, read_shard
 from diffusion.schedule import schedule_from_config
-from diffusion.score.learn import LearningPlan
 from diffusion.tensorfile import read_tensors, write_tensors
 from diffusion.train import new_weights, train
 from pdfedchain.codec import decode, encode
@@ -33,9 +32,6 @@ STAGES = 20
 STEPS = 15
 LONGER_EVERY = 5
 _SEEN_BY_MEMORISERS = 40
-_PLAN = LearningPlan(
-    fingerprinter_steps=40, fingerprinter_batch=48, verifier_steps=100, views=6, blends=3, negative_weight=1
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ def prepare(folder: Path) -> Material:
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     (folder / "reports").mkdir(exist_ok=True)
     if not record.exists():
-        prepared = jobs.prepare(Prepare("digits", 2, SEED, str(folder / "task"), "cpu"), plan=_PLAN)
+        prepared = jobs.prepare(Prepare("digits", 2, SEED, str(folder / "task"), "cpu"))
         record.write_bytes(encode(prepared))
     return Material(folder, decode(Prepared, record.read_bytes(), size_bytes_max=2**24))
 
