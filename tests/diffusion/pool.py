@@ -222,6 +222,7 @@ def main() -> int:
     parser.add_argument("--data", nargs="+", default=["digits", "fashion-mnist"])
     parser.add_argument("--size", type=int, default=1_000)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--training", type=int, default=8, help="which training of the scorer: its seed")
     parser.add_argument("--verifier-steps", type=int, default=LearningPlan().verifier_steps)
     parser.add_argument(
         "--own-steps", type=int, default=LearningPlan().fingerprinter_steps, help="of the fingerprinter"
@@ -236,7 +237,7 @@ def main() -> int:
         case = load_case(name, arguments.size)
         plan = LearningPlan(fingerprinter_steps=arguments.own_steps, verifier_steps=arguments.verifier_steps)
         start = None if arguments.from_scratch else shipped_fingerprinter()
-        scorer = train_scorer(case.train, seed=Hash(b"\x08" * 32), plan=plan, start=start)
+        scorer = train_scorer(case.train, seed=Hash(bytes([arguments.training]) * 32), plan=plan, start=start)
         report = summary(run_case(case, scorer, seeds=arguments.seeds))
         everything[name] = {"train": len(case.train), "novel": len(case.novel), "removed": case.removed, **report}
         print(f"{name}: {len(case.train)} training images, {len(case.novel)} novel, {case.removed} near-duplicates")

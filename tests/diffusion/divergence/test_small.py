@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,11 @@ from diffusion.checkpoint import load_weights
 from diffusion.score.report import describe_reference, generate, score_images
 from diffusion.score.spec import tolerance_of
 from diffusion.train import new_weights
+from pdfedchain.codec import encode
 from pdfedchain.ids import Hash
 from pdfedchain.types.score import ArithmeticProfile, ScoreReport, ScoringSpec
 from tests.diffusion.conftest import TinyTask
+from tests.diffusion.divergence.__main__ import main
 from tests.diffusion.divergence.measure import no_onednn
 from tests.diffusion.divergence.tables import agreement, is_caught, shifted, shifts_caught
 
@@ -50,6 +53,23 @@ def test_no_setting_of_this_machine_is_refused(
         assert agreed is not None
         assert not agreed.outliers
         assert all(one.agrees_with(other, scoring.tolerance) for one in reports for other in reports)
+
+
+def test_the_command_scores_checkpoints_and_noisy_sets_and_prints_all_tables(
+    task: TinyTask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(task.folder, tmp_path / "task")
+    (tmp_path / "prepared.bin").write_bytes(encode(task.prepared))
+    options = ["--checkpoints", "1", "--copies", "2", "--settings", "f64", "f64, batches of 7", "f32"]
+    assert main([str(tmp_path), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "| f64, batches of 7 | 3 |" in printed
+    assert "| f32 | 3 |" in printed
+    assert "0 of 3 pairs of reports outside tolerance" in printed
+    written = (tmp_path / "reports" / "f32.jsonl").read_text()
+    assert main([str(tmp_path), *options, "--jobs", "2"]) == 0
+    assert (tmp_path / "reports" / "f32.jsonl").read_text() == written
+    assert capsys.readouterr().out == printed
 
 
 def test_the_score_of_other_weights_is_caught(task: TinyTask, trained: tuple[Path, Hash]) -> None:
