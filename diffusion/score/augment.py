@@ -22,18 +22,19 @@ __all__ = ["augment"]
 _BLOCK: Final = 8
 
 
-def augment(images: Tensor, rng: torch.Generator, *, strength: float = 1.0) -> Tensor:
+def augment(images: Tensor, rng: torch.Generator, *, strength: float = 1.0, noise: float = 0.12) -> Tensor:
     """Augmented copies of images (N, C, H, W) in [-1, 1], in the same range.
 
     Args:
         strength: factor of all deviations from the identity.
+        noise: largest standard deviation of the noise, at strength 1.
     """
     out = _move(images, rng, strength)
     out = _soften(out, rng, strength)
     if images.shape[-1] > _BLOCK:
         out = _resize(out, rng)
     out = _jitter(out, rng, strength)
-    out = out + torch.randn(out.shape, generator=rng) * _uniform(len(out), 0.0, 0.12 * strength, rng)
+    out = out + torch.randn(out.shape, generator=rng) * _uniform(len(out), 0.0, noise * strength, rng)
     return _recompress(out, rng, strength).clamp(-1, 1)
 
 

@@ -57,8 +57,10 @@ class LearningPlan:
     hard_negatives: int = 8
     #: Strengths of the augmentations, from one copy of an image to the next; the fingerprinter's is 1.
     strengths: tuple[float, float] = (0.1, 0.8)
+    #: Largest standard deviation of their noise in [-1, 1], at strength 1.
+    noise: float = 0.2
     #: How many missed copies are as bad as one image that is called a copy wrongly.
-    negative_weight: float = 5.0
+    negative_weight: float = 6.0
     #: The verifier in the paper's own form (`Verifier`).
     plain: bool = False
 
@@ -169,7 +171,7 @@ def _pairs(
 def _copies(batch: Tensor, rng: torch.Generator, plan: LearningPlan) -> list[Tensor]:
     """The images themselves, then augmented copies of growing strength."""
     strengths = np.linspace(*plan.strengths, plan.views).tolist()
-    return [batch, *(augment(batch, rng, strength=each) for each in strengths)]
+    return [batch, *(augment(batch, rng, strength=each, noise=plan.noise) for each in strengths)]
 
 
 def _negatives(
@@ -183,14 +185,15 @@ def _negatives(
     low, high = plan.strengths
     for place, other in enumerate(others):
         strength = low + (high - low) * float(torch.rand(1, generator=rng))
-        yield (augment(other, rng, strength=strength) if place % 2 else other), apart(other)
+        view = augment(other, rng, strength=strength, noise=plan.noise) if place % 2 else other
+        yield view, apart(other)
     nearest_few = torch.stack(others[:_BLENDED_WITH])
     low, high = plan.blend_share
     for _ in range(plan.blends):
         share = low + (high - low) * torch.rand((len(batch), 1, 1, 1), generator=rng)
         which = torch.randint(len(nearest_few), (len(batch),), generator=rng)
         blend = share * batch + (1 - share) * nearest_few[which, torch.arange(len(batch))]
-        yield augment(blend, rng, strength=_BLEND_STRENGTH), apart(blend)
+        yield augment(blend, rng, strength=_BLEND_STRENGTH, noise=plan.noise), apart(blend)
 
 
 def train_verifier(
