@@ -85,23 +85,16 @@ class Library:
             self._host.provide(cid)
 
     async def _fetch(self, cid: Cid, peers: Sequence[str], size_bytes_max: int) -> None:
-        faults: Sequence[PeerFault] = ()
-        try:
-            report = await fetch(
-                self._host,
-                self.store,
-                cid,
-                peers,
-                size_bytes_max=size_bytes_max,
-                bitswap=self._bitswap,
-                joining=self._peers,
-            )
-            faults = report.faults
-        except WeightsUnavailable as error:
-            faults = error.faults
-            raise
-        finally:
-            self._report(faults)
+        report = await fetch(
+            self._host,
+            self.store,
+            cid,
+            peers,
+            size_bytes_max=size_bytes_max,
+            bitswap=self._bitswap,
+            joining=self._peers,
+            on_fault=self._report,
+        )
         log.info("fetched %s: %d blocks, %d bytes", cid_text(cid), report.fetched_blocks, report.fetched_bytes)
 
     async def _providers(self, cid: Cid) -> list[str]:
@@ -153,10 +146,9 @@ class Library:
                     if not self._users[cid]:
                         await trio.to_thread.run_sync(lambda: shutil.rmtree(target, ignore_errors=True))
 
-    def _report(self, faults: Sequence[PeerFault]) -> None:
-        for fault in faults:
-            if fault.kind in (PeerFaultKind.LIED, PeerFaultKind.GARBAGE):
-                self._on_fault(fault.peer_id, fault.detail)
+    def _report(self, fault: PeerFault) -> None:
+        if fault.kind in (PeerFaultKind.LIED, PeerFaultKind.GARBAGE):
+            self._on_fault(fault.peer_id, fault.detail)
 
     def _lock(self, cid: Cid) -> trio.Lock:
         return self._locks.setdefault(cid, trio.Lock())

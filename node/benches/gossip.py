@@ -5,7 +5,8 @@ of 500 bytes. Once they gossip as nodes do (`node.host.gossip`), once they do th
 over one stream to each peer, every message signed by its author and verified by everybody. Both are loaded in turns.
 
 The offered rate grows by half from step to step. A rate is *sustained* if every process has every message within
-`_PATIENCE_S` of the last one sent, and sending kept its pace. Latency is from publishing to each receiving process, at
+`_PATIENCE_S` of the last one sent, and sending kept its pace, in the first try or in the second: a machine that pauses
+for a moment ends no series. Latency is from publishing to each receiving process, at
 half of the lower of both sustained rates; processor time is that of all processes, for each message and process. Then
 10,000 messages are published at four fifths of the sustained rate, with lost ones being pulled: the check is that none
 is missing anywhere in the end.
@@ -35,6 +36,7 @@ _STEP_S: Final = 3.0
 
 _PATIENCE_S: Final = 1.0
 _LATE: Final = 1.1
+_TRIES: Final = 2
 
 #: Of the sustained rate, for the check.
 _SUSTAINABLE: Final = 0.8
@@ -72,14 +74,16 @@ class _Group:
         """Try a rate, unless a lower one was too much already; false when there is nothing more to try."""
         if self._has_failed:
             return False
+        self._has_failed = not any(self._is_sustained(rate) for _ in range(_TRIES))
+        if not self._has_failed:
+            self.sustained = rate
+        return not self._has_failed
+
+    def _is_sustained(self, rate: float) -> bool:
         answers = self.offer(rate, round(rate * _STEP_S), _PATIENCE_S)
         total = max(round(rate * _STEP_S / self.count), 1) * self.count
         kept_pace = all(answer["sent_s"] <= _LATE * _STEP_S for answer in answers)
-        if kept_pace and all(answer["received"] == total for answer in answers):
-            self.sustained = rate
-        else:
-            self._has_failed = True
-        return not self._has_failed
+        return kept_pace and all(answer["received"] == total for answer in answers)
 
 
 def bench_gossip(messages: int = 10_000) -> list[Figure]:

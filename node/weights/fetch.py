@@ -90,6 +90,7 @@ async def fetch(
     stall_timeout_s: float = STALL_TIMEOUT_S,
     bitswap: Bitswap | None = None,
     joining: Callable[[], Sequence[str]] = tuple,
+    on_fault: Callable[[PeerFault], None] | None = None,
 ) -> FetchReport:
     """Bring a folder into the store, whole.
 
@@ -105,6 +106,7 @@ async def fetch(
         stall_timeout_s: longest wait for the next answer of a peer that owes one.
         bitswap: asks peers that do not speak our own protocol; without it they are given up.
         joining: peers that may be asked now, looked at every second: who connects during a fetch takes part in it.
+        on_fault: told of every peer that was dropped, when the fetch ends, however it ends.
 
     Raises:
         WeightsUnavailable: no peer had all that was missing.
@@ -115,7 +117,12 @@ async def fetch(
     """
     chosen = tuple(dict.fromkeys(peers))[:PEERS_PER_TRANSFER_MAX]
     fetching = _Fetch(host, store, cid, chosen, joining, size_bytes_max, on_progress, stall_timeout_s, bitswap)
-    return await fetching.run()
+    try:
+        return await fetching.run()
+    finally:
+        if on_fault is not None:
+            for fault in fetching.faults:
+                on_fault(fault)
 
 
 class _Fetch:
@@ -152,6 +159,10 @@ class _Fetch:
         self._by_peer: dict[str, int] = {}
         self._fetched_bytes = 0
         self._unsynced: list[Cid] = []
+
+    @property
+    def faults(self) -> tuple[PeerFault, ...]:
+        return self._transfer.faults
 
     async def run(self) -> FetchReport:
         with self._end:

@@ -25,6 +25,8 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", help="look for a test that catches it below these, not the named one")
     options = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.name]
+    if not chosen:
+        parser.error(f"no bug has {options.only!r} in its name")
     problems = [problem for mutant in chosen if (problem := misplaced(mutant)) is not None]
     if problems:
         print(*problems, sep="\n")

@@ -14,7 +14,14 @@ from node.host.interface import Stream, StreamClosed
 from node.memory_host import MemoryHost, MemoryNetwork
 from node.weights.cid import Block, Codec
 from node.weights.dag import DirectoryNode, Link, encode_node
-from node.weights.errors import MalformedWeights, PeerFaultKind, StoreFull, WeightsTooLarge, WeightsUnavailable
+from node.weights.errors import (
+    MalformedWeights,
+    PeerFault,
+    PeerFaultKind,
+    StoreFull,
+    WeightsTooLarge,
+    WeightsUnavailable,
+)
 from node.weights.fetch import fetch
 from node.weights.limits import (
     ANSWER_SIZE_BYTES_MAX,
@@ -193,6 +200,17 @@ async def test_a_liar_alone_gives_an_error_that_names_it(tmp_path: Path) -> None
         assert caught.value.missing == (net.cid,)
         assert [fault.kind for fault in caught.value.faults] == [PeerFaultKind.LIED]
         assert net.store.missing(net.cid) == (net.cid,)
+
+
+async def test_a_liar_is_named_however_the_fetch_ends(tmp_path: Path) -> None:
+    async with open_net(tmp_path) as net:
+        liar = await net.peer(answering(net.origin, lambda data: b"lie"))
+        honest = await net.peer()
+        small = WeightsStore(tmp_path / "own", layout=SMALL, size_bytes_max=600)
+        told: list[PeerFault] = []
+        with pytest.raises(StoreFull):
+            await fetch(net.host, small, net.cid, [liar, honest], size_bytes_max=MANY, on_fault=told.append)
+        assert [(fault.peer_id, fault.kind) for fault in told] == [(liar, PeerFaultKind.LIED)]
 
 
 async def garbage(stream: Stream) -> None:
