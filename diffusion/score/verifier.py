@@ -104,8 +104,9 @@ def similarities(
 ) -> NDArray[np.float64]:
     """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second images. Unrounded.
 
-    The second image is brought into line with the first, unless the verifier is plain. Maps exist of a batch of pairs
-    at a time; an image that is in several of them unchanged is looked at once.
+    The second image is brought into line with the first, unless the verifier is plain. Images of equal pixels have
+    similarity 1, whatever the verifier has learned. Maps exist of a batch of pairs at a time; an image that is in
+    several of them unchanged is looked at once.
     """
     weight = next(fingerprinter.parameters())
 
@@ -125,4 +126,6 @@ def similarities(
             regions = model.regions(fingerprinter(torch.cat([fixed, moving]))[0])
             logits = model(regions[place], regions[len(ours) + other])
             found[rows] = torch.sigmoid(logits).double().cpu().numpy()
+            equal = (first[pairs[rows, 0]] == second[pairs[rows, 1]]).all(axis=(1, 2, 3))
+            found[rows[equal]] = 1
     return found

@@ -99,6 +99,16 @@ def test_a_plain_verifier_compares_pictures_where_they_are() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_an_image_is_itself_whatever_the_verifier_has_learned(plain: bool) -> None:
+    images, others = PIXELS[:8].copy(), PIXELS[:8].copy()
+    others[4:, 0, 3, 3] ^= 1
+    verifier = Verifier(128, plain=plain).double()
+    found = similarities(SCORER.fingerprinter, verifier, images, others, np.stack([np.arange(8)] * 2, axis=1))
+    assert (found[:4] == 1).all()
+    assert (found[4:] < 0.9).all()
+
+
 def test_similarities_do_not_depend_on_batches_or_company() -> None:
     pairs = np.stack([np.arange(40), np.arange(40)[::-1]], axis=1)
     together = compare(pairs)
