@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from diffusion.score.tone import blurred
-
 __all__ = ["augment"]
 
 _BLOCK: Final = 8
@@ -58,7 +56,11 @@ def _move(images: Tensor, rng: torch.Generator, strength: float) -> Tensor:
 
 def _soften(images: Tensor, rng: torch.Generator, strength: float) -> Tensor:
     """Blur, or the opposite: a binomial kernel's effect times -0.3 to 0.6."""
-    return images + (blurred(images) - images) * _uniform(len(images), -0.3, 0.6, rng) * strength
+    kernel = torch.tensor([1.0, 2.0, 1.0])
+    kernel = (kernel[:, None] * kernel[None] / 16).expand(images.shape[1], 1, 3, 3)
+    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    blurred = functional.conv2d(padded, kernel, groups=images.shape[1])
+    return images + (blurred - images) * _uniform(len(images), -0.3, 0.6, rng) * strength
 
 
 def _resize(images: Tensor, rng: torch.Generator) -> Tensor:
