@@ -5,7 +5,7 @@ Each image's map is projected to a quarter of its channels and pooled over 55 wi
 through a small network, in both orders, so that the network's answer is symmetric (PDFed, section 3.2).
 
 Before that the training image of a pair is brought into line with the generated one (`diffusion.score.register`, ADR
-0145), so that a window is compared with the same part of the other picture.
+0145 and 0146), so that a window is compared with the same part of the other picture, as sharp and as bright.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Verifier(nn.Module):
     Args:
         channels: D, of the fingerprinter's maps.
         plain: exactly the paper's form: projections clipped at zero, windows only divided by their length,
-            correlations as they are, and pictures where they are. Otherwise the changes of ADR 0033 and 0145.
+            correlations as they are, and pictures where they are. Otherwise the changes of ADR 0033, 0145 and 0146.
     """
 
     def __init__(self, channels: int, *, plain: bool = False) -> None:

@@ -6,10 +6,10 @@ over one stream to each peer, every message signed by its author and verified by
 
 The offered rate grows by half from step to step. A rate is *sustained* if every process has every message within
 `_PATIENCE_S` of the last one sent, and sending kept its pace, in the first try or in the second: a machine that pauses
-for a moment ends no series. Latency is from publishing to each receiving process, at
-half of the lower of both sustained rates; processor time is that of all processes, for each message and process. Then
-10,000 messages are published at four fifths of the sustained rate, with lost ones being pulled: the check is that none
-is missing anywhere in the end.
+for a moment ends no series. Latency is from publishing to each receiving process, at half of the lower of both
+sustained rates; processor time is that of all processes, for each message and process. Then 10,000 messages are
+published at four fifths of the sustained rate, with lost ones being pulled: the check is that none is missing anywhere
+in the end.
 """
 
 from __future__ import annotations
