@@ -177,13 +177,8 @@ class _Fetch:
         await self._sync()
         stage = self._transfer.stage
         assert isinstance(stage, Done), "a fetch ends with success, a failure or cancellation"
-        return FetchReport(
-            stage.progress,
-            sum(self._by_peer.values()),
-            self._fetched_bytes,
-            dict(self._by_peer),
-            self._transfer.faults,
-        )
+        given = dict(self._by_peer)
+        return FetchReport(stage.progress, sum(given.values()), self._fetched_bytes, given, self.faults)
 
     # Waking each other
 
