@@ -55,7 +55,10 @@ def _move(images: Tensor, rng: torch.Generator, strength: float) -> Tensor:
 
 
 def _soften(images: Tensor, rng: torch.Generator, strength: float) -> Tensor:
-    """Blur, or the opposite: a binomial kernel's effect times -0.3 to 0.6."""
+    """Blur, or the opposite: a binomial kernel's effect times -0.3 to 0.6.
+
+    `diffusion.score.tone.blurred` is the same and quicker, but rounds otherwise, and other weights would come out.
+    """
     kernel = torch.tensor([1.0, 2.0, 1.0])
     kernel = (kernel[:, None] * kernel[None] / 16).expand(images.shape[1], 1, 3, 3)
     padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")

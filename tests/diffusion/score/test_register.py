@@ -9,11 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffusion.data.digits import load_digits
 from diffusion.sampler import to_unit
 from diffusion.score.register import aligned
-
-DIGITS = load_digits().images[:60]
+from tests.diffusion.score.pictures import DIGITS, levels
 
 
 def enlarged(side: int, channels: int = 1) -> np.ndarray:
@@ -34,10 +32,6 @@ def cropped(images: np.ndarray, share: float, rng: np.random.Generator) -> np.nd
         ]
         rows.append(np.stack(planes))
     return np.stack(rows)
-
-
-def levels(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    return (first - second).pow(2).mean(dim=(1, 2, 3)).sqrt() * 127.5
 
 
 @pytest.mark.parametrize(("side", "channels"), [(8, 1), (16, 1), (32, 3), (64, 1)])

@@ -10,23 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusion.data.digits import load_digits
 from diffusion.sampler import to_unit
 from diffusion.score.alterations import alter
 from diffusion.score.register import in_line
 from diffusion.score.tone import blurred, toned
+from tests.diffusion.score.pictures import DIGITS, levels
 
-DIGITS = load_digits().images[:60]
 ALTERED = {
     "blurred": lambda images: images + 0.5 * (blurred(images) - images),
     "darker": lambda images: images - 0.08,
     "flatter": lambda images: 0.96 * images,
     "all of it": lambda images: 0.97 * (images + 0.4 * (blurred(images) - images)) + 0.05,
 }
-
-
-def levels(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    return (first - second).pow(2).mean(dim=(1, 2, 3)).sqrt() * 127.5
 
 
 @pytest.mark.parametrize("altered", ALTERED.values(), ids=ALTERED)
