@@ -2,8 +2,8 @@
 
 A folder has its images either directly in it or in one sub-folder per class (which may have folders of its own).
 Formats and sizes may be mixed. What has no image's file name, for example a list of prompts, is counted and left out;
-what has one and cannot be read is an error that names it, when its turn comes. Images are read in batches by a few
-threads, so a hundred thousand of them need the memory of a few hundred.
+what has one and cannot be read is an error that names it, when its turn comes. Images are read in batches, large ones
+by a few threads, so a hundred thousand of them need the memory of a few hundred.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from diffusion.progress import Report, silent
 __all__ = ["ImageFolder", "check_classes", "digest_files", "list_images", "read_images", "shape_of"]
 
 _READERS: Final = 2
-#: Of images below this size: decoding them takes Python less time than two readers take each other's.
+#: Files below this size are read where they are needed: threads of their own would take more time from those of the
+#: networks than they save.
 _SMALL_SIZE_BYTES: Final = 32_768
 #: Images that a reader takes at once: a hand-over takes as long as reading a small one.
 _READ_AT_ONCE: Final = 32
@@ -136,9 +137,10 @@ def digest_files(folder: ImageFolder, report: Report = silent) -> list[bytes]:
     """
     digests: list[bytes] = []
     with ThreadPoolExecutor(_READERS) as pool:
+        each = map if _are_small(folder, range(len(folder))) else pool.map
         for start in range(0, len(folder), _HASH_AT_ONCE):
             end = min(start + _HASH_AT_ONCE, len(folder))
-            digests += pool.map(_digest, (folder.path(index) for index in range(start, end)))
+            digests += each(_digest, (folder.path(index) for index in range(start, end)))
             report("read files", end, len(folder), 0.0)
     return digests
 
@@ -167,9 +169,10 @@ def shape_of(folder: ImageFolder, report: Report = silent, *, looked_at_max: int
     return (1 if grey else 3), common_side(sides)
 
 
-def _is_small(path: Path) -> bool:
+def _are_small(folder: ImageFolder, indices: Sequence[int] | NDArray[np.int64]) -> bool:
+    """Judged by the first of them."""
     try:
-        return path.stat().st_size < _SMALL_SIZE_BYTES
+        return len(indices) > 0 and folder.path(int(indices[0])).stat().st_size < _SMALL_SIZE_BYTES
     except OSError:
         return False  # which reading it will tell
 
@@ -177,7 +180,7 @@ def _is_small(path: Path) -> bool:
 def read_images(
     folder: ImageFolder, indices: Sequence[int] | NDArray[np.int64], *, channels: int, side: int, batch_size: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """Batches of the chosen images as uint8 (B, C, S, S), the next one read while this one is worked on.
+    """Batches of the chosen images as uint8 (B, C, S, S); of large files, the next one is read while this one is used.
 
     Raises:
         DatasetError: a file is not a usable image.
@@ -191,8 +194,12 @@ def read_images(
             pool.submit(read, batch[start : start + _READ_AT_ONCE]) for start in range(0, len(batch), _READ_AT_ONCE)
         ]
 
-    with ThreadPoolExecutor(1 if len(indices) and _is_small(folder.path(int(indices[0]))) else _READERS) as pool:
-        batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    if _are_small(folder, indices):
+        for batch in batches:
+            yield np.stack(read(batch))
+        return
+    with ThreadPoolExecutor(_READERS) as pool:
         waiting = None
         for batch in batches:
             coming = submit(batch)

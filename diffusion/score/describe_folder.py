@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ from diffusion.tensorfile import DTYPE_NAMES
 __all__ = ["FolderFeatures", "describe_folder", "pair_similarities", "scorer_digest"]
 
 _BATCH: Final = 256
-#: Pairs whose images are in memory at a time, and as many that are being read: 200 MB at most, at 64 pixels.
+#: Pairs whose images are in memory at a time: 100 MB at most, at 64 pixels.
 _PAIRS: Final = 2_048
 _VERIFIED: Final = 128
 _LOOKED_UP: Final = 4_096
@@ -133,34 +132,20 @@ def pair_similarities(
 ) -> NDArray[np.float64]:
     """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second folder. Unrounded.
 
-    The images of the next pairs are read while these are verified, and no others are in memory.
+    No other images are in memory than those of the next few pairs.
     """
     found = np.empty(len(pairs))
-    if len(pairs) == 0:
-        return found
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    # the first ones few, since nothing is verified while they are read
-    blocks = [order[:_BATCH], *(order[start : start + _PAIRS] for start in range(_BATCH, len(pairs), _PAIRS))]
-
-    def read(rows: NDArray[np.int64]) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
-        """The images of a block's pairs, each once, and the pairs by their places in these."""
+    for start in range(0, len(pairs), _PAIRS):
+        rows = order[start : start + _PAIRS]
         images: list[NDArray[np.uint8]] = []
         places = []
         for column, folder in enumerate((first, second)):
             unique, place = np.unique(pairs[rows, column], return_inverse=True)
             images += read_images(folder, unique, channels=scorer.channels, side=scorer.image_size, batch_size=_PAIRS)
             places.append(place)
-        return images, np.stack(places, axis=1)
-
-    with ThreadPoolExecutor(1) as reader:
-        coming = [reader.submit(read, rows) for rows in blocks[:1]]
-        done = 0
-        for number, rows in enumerate(blocks):
-            (ours, theirs), within = coming.pop().result()
-            coming += [reader.submit(read, following) for following in blocks[number + 1 : number + 2]]
-            found[rows] = similarities(
-                scorer.fingerprinter, scorer.verifier, ours, theirs, within, batch_size=_VERIFIED
-            )
-            done += len(rows)
-            report("verify pairs", done, len(pairs), 0.0)
+        ours, theirs = images
+        within = np.stack(places, axis=1)
+        found[rows] = similarities(scorer.fingerprinter, scorer.verifier, ours, theirs, within, batch_size=_VERIFIED)
+        report("verify pairs", start + len(rows), len(pairs), 0.0)
     return found

@@ -3,15 +3,17 @@
 The paper trains a ResNet-50 contrastively; this is the same idea at the size of the images it is for (8 to 64
 pixels). One set of weights serves every size, grey or in colour: how many of the blocks halve the image depends on its
 size, so that the last map is always 8 x 8, and grey is colour with three equal channels. `describe` returns the pooled
-map for the Frechet distance (its length kept: of unit-length features the distance is negligible beside the novelty
-term), and the unit-length fingerprint for retrieval. Maps are much larger and needed of few images, so they are
-computed again for those (`diffusion.score.verifier.similarities`).
+last map for the Frechet distance (its length kept: of unit-length features the distance is negligible beside the
+novelty term), and the unit-length fingerprint for retrieval. What a verifier compares are the maps of the first two
+blocks (ADR 0147): where a picture has which edges and textures, rather than what it shows. These are much larger and
+needed of few images, so they are computed again for those (`diffusion.score.verifier.similarities`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final
 
 import numpy as np
@@ -38,6 +40,8 @@ __all__ = [
 #: Height and width of the last spatial map, whatever the image size.
 MAP_SIZE: Final = 8
 _WIDTHS: Final = (32, 64, 128)
+#: So many blocks, from the first, are seen by a verifier.
+_MAPPED: Final = 2
 _FINGERPRINT_SIZE: Final = 128
 _COLOURS: Final = 3
 _GROUPS: Final = 8
@@ -64,22 +68,29 @@ class _Block(nn.Module):
 
 
 class FingerprintNetwork(nn.Module):
-    """Images (N, C, S, S) in [-1, 1] to maps (N, D, 8, 8), pooled maps (N, D), unit-length fingerprints (N, F).
+    """Images (N, C, S, S) in [-1, 1] to features (N, D) and unit-length fingerprints (N, F); `maps` to (N, M, 8, 8).
 
     Attributes:
-        map_channels: D.
+        feature_size: D.
         fingerprint_size: F.
+        map_channels: M.
     """
 
-    map_channels: int
+    feature_size: int
     fingerprint_size: int
+    map_channels: int
+
+    def maps(self, images: Tensor) -> Tensor:
+        """What a verifier compares, place by place."""
+        raise NotImplementedError
 
 
 class Fingerprinter(FingerprintNetwork):
-    """D = 128, F = 128: 0.33 million parameters, the same ones for every image size and for one or three channels."""
+    """D = F = 128, M = 96: 0.33 million parameters, the same for every image size and for one or three channels."""
 
-    map_channels = _WIDTHS[-1]
+    feature_size = _WIDTHS[-1]
     fingerprint_size = _FINGERPRINT_SIZE
+    map_channels = sum(_WIDTHS[:_MAPPED])
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,14 +98,24 @@ class Fingerprinter(FingerprintNetwork):
         self.blocks = nn.ModuleList(_Block(before, after) for before, after in pairwise(channels))
         self.head = nn.Sequential(nn.Linear(channels[-1], 128), nn.ReLU(), nn.Linear(128, _FINGERPRINT_SIZE))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _after_blocks(self, images: Tensor) -> Iterator[Tensor]:
+        """What comes out of one block after the other."""
         x = images.expand(-1, _COLOURS, -1, -1)
         halvings = (images.shape[-1] // MAP_SIZE).bit_length() - 1
         for index, block in enumerate(self.blocks):
             x = block(x, stride=2 if index < halvings else 1)
+            yield x
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        *_, last = self._after_blocks(images)
         # generalised mean (Radenovic et al. 2019, equation 3)
-        pooled = x.clamp(min=1e-6).pow(_POOL_POWER).mean(dim=(2, 3)).pow(1 / _POOL_POWER)
-        return x, pooled, functional.normalize(self.head(pooled), dim=1)
+        pooled = last.clamp(min=1e-6).pow(_POOL_POWER).mean(dim=(2, 3)).pow(1 / _POOL_POWER)
+        return pooled, functional.normalize(self.head(pooled), dim=1)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """The first two blocks' outputs, the larger ones averaged down to 8 x 8."""
+        early = islice(self._after_blocks(images), _MAPPED)
+        return torch.cat([functional.avg_pool2d(x, x.shape[-1] // MAP_SIZE) for x in early], dim=1)
 
 
 def contrastive_loss(fingerprints: Tensor, augmented: Tensor, *, same: Tensor | None = None) -> Tensor:
@@ -122,7 +143,7 @@ class Described:
 
 
 def feature_size(extractor: nn.Module) -> int:
-    """Numbers that a separate extractor gives for an image."""
+    """Numbers of an image that a Frechet distance sees, of a network that gives them."""
     size = extractor.feature_size
     assert isinstance(size, int), size
     return size
@@ -146,14 +167,14 @@ def describe(
     """
     weight = next(model.parameters())
     # filled in place: small arrays left between the large ones of each batch would keep the memory of all of them
-    size = model.map_channels if extractor is None else feature_size(extractor)
+    size = feature_size(model if extractor is None else extractor)
     features = np.empty((len(images), size))
     fingerprints = np.empty((len(images), model.fingerprint_size))
     with torch.inference_mode():
         for first in range(0, len(images), batch_size):
             rows = slice(first, min(first + batch_size, len(images)))
             batch = to_unit(images[rows], weight.dtype).to(weight.device)
-            _, pooled, unit = model(batch)
+            pooled, unit = model(batch)
             described = pooled if extractor is None else extractor(batch)
             features[rows], fingerprints[rows] = described.double().cpu().numpy(), unit.double().cpu().numpy()
             report("describe", rows.stop, len(images), 0.0)

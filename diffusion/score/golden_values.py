@@ -14,8 +14,8 @@ IMAGES_HASH: Final = "2e7dd941113e8cbff23263653acb8e89a5f1e42ddf5cb1d28007eafd22
 REPORT: Final = {
     "n": 90,
     "checked": 345,
-    "confirmed": 36,
-    "v_a_micro": 232985,
-    "v_c_micro": 361706,
+    "confirmed": 67,
+    "v_a_micro": 297141,
+    "v_c_micro": 403396,
     "fid_micro": 2410999980,
 }

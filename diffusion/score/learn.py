@@ -47,7 +47,7 @@ class LearningPlan:
     fingerprinter_steps: int = 100
     fingerprinter_batch: int = 64
     rate_micro: int = 3_000
-    verifier_steps: int = 1_000
+    verifier_steps: int = 1_500
     verifier_batch: int = 96
     views: int = 9
     #: Blends per image, and the range of the image's own share in them.
@@ -60,7 +60,7 @@ class LearningPlan:
     #: Largest standard deviation of their noise in [-1, 1], at strength 1.
     noise: float = 0.2
     #: How many missed copies are as bad as one image that is called a copy wrongly.
-    negative_weight: float = 10.0
+    negative_weight: float = 5.0
     #: The verifier in the paper's own form (`Verifier`).
     plain: bool = False
 
@@ -153,9 +153,9 @@ def _pairs(
             others = [to_unit(images[near[rows, place]]) for place in range(near.shape[1])]
             copies = [(view, torch.ones(len(batch), dtype=torch.bool)) for view in _copies(batch, rng, plan)]
             for place, (view, use) in enumerate([*copies, *_negatives(batch, others, rng, plan)]):
-                generated[rows, place] = fingerprinter(view.to(device))[0].half()
+                generated[rows, place] = fingerprinter.maps(view.to(device)).half()
                 own = batch if plan.plain else in_line(batch, view)
-                moved[rows, place] = fingerprinter(own.to(device))[0].half()
+                moved[rows, place] = fingerprinter.maps(own.to(device)).half()
                 kept[rows, place] = use
             report("views", min(start + _MAPS_AT_ONCE, count), count, 0.0)
     kinds = []

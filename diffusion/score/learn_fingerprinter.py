@@ -125,7 +125,7 @@ def train_fingerprinter(
         same = _equal_pairs(chosen).to(device)
         views = torch.cat([augment(chosen, rng), augment(chosen, rng)]).to(device)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=plan.half):
-            fingerprints = model(views)[2]
+            _, fingerprints = model(views)
         first, second = fingerprints.float().chunk(2)
         loss = (contrastive_loss(first, second, same=same) + contrastive_loss(second, first, same=same)) / 2
         gradients.zero_()

@@ -52,20 +52,25 @@ _DEVIATION: Final = (0.229, 0.224, 0.225)
 
 
 class ResNetFingerprinter(FingerprintNetwork):
-    """Images (N, C, H, W) in [-1, 1] to maps (N, 2048, 8, 8), pooled (N, 2048), unit-length fingerprints (N, 256)."""
+    """D = M = 2,048, F = 256: the last map is what is pooled and what a verifier compares."""
 
-    map_channels = _MAP_CHANNELS
+    feature_size = _MAP_CHANNELS
     fingerprint_size = FINGERPRINT_SIZE
+    map_channels = _MAP_CHANNELS
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(_MAP_CHANNELS, FINGERPRINT_SIZE)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        maps: Tensor = self.backbone(_prepared(images, _RESNET_SIDE_PX)).last_hidden_state
-        pooled = maps.clamp(min=1e-6).pow(_POOL_POWER).mean(dim=(2, 3)).pow(1 / _POOL_POWER)
-        return maps, pooled, functional.normalize(self.head(pooled), dim=1)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        pooled = self.maps(images).clamp(min=1e-6).pow(_POOL_POWER).mean(dim=(2, 3)).pow(1 / _POOL_POWER)
+        return pooled, functional.normalize(self.head(pooled), dim=1)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """The backbone's last one."""
+        last: Tensor = self.backbone(_prepared(images, _RESNET_SIDE_PX)).last_hidden_state
+        return last
 
 
 class Dinov2Extractor(nn.Module):

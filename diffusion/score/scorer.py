@@ -3,7 +3,7 @@
 ``fingerprinter.safetensors`` and ``verifier.safetensors`` hold float32 weights, ``scorer.json`` names the
 construction and the scale. There are two constructions:
 
-- ``lite/v4``, for images of 8 to 64 pixels. Features of the Frechet distance are the fingerprinter's pooled maps; the
+- ``lite/v5``, for images of 8 to 64 pixels. Features of the Frechet distance are the fingerprinter's pooled maps; the
   scale makes their total variance over the reference's training images 1,000, so a Frechet distance is in thousandths
   of it and means the same for every set of images.
 - ``paper/v1``, the paper's own networks (`diffusion.score.paper`). Features come from a third network, in
@@ -32,7 +32,7 @@ from pdfedchain.types.score import ArithmeticProfile
 
 __all__ = ["FEATURE_VARIANCE", "LITE", "PAPER", "Scorer", "read_scorer", "write_scorer"]
 
-LITE: Final = "lite/v4"
+LITE: Final = "lite/v5"
 PAPER: Final = "paper/v1"
 
 _FINGERPRINTER_FILE: Final = "fingerprinter.safetensors"
@@ -72,9 +72,7 @@ class Scorer:
     @property
     def feature_size(self) -> int:
         """Numbers that a Frechet distance sees of an image."""
-        if self.extractor is None:
-            return self.fingerprinter.map_channels
-        return feature_size(self.extractor)
+        return feature_size(self.extractor or self.fingerprinter)
 
     @property
     def extractor_name(self) -> str:

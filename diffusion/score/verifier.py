@@ -123,7 +123,7 @@ def similarities(
             fixed, moving = unit(first[ours]), unit(second[theirs])
             if not model.plain:
                 moving, other = in_line(moving[other], fixed[place]), np.arange(len(rows))
-            regions = model.regions(fingerprinter(torch.cat([fixed, moving]))[0])
+            regions = model.regions(fingerprinter.maps(torch.cat([fixed, moving])))
             logits = model(regions[place], regions[len(ours) + other])
             found[rows] = torch.sigmoid(logits).double().cpu().numpy()
             equal = (first[pairs[rows, 0]] == second[pairs[rows, 1]]).all(axis=(1, 2, 3))

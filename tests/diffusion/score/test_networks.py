@@ -27,10 +27,22 @@ def test_every_image_size_ends_in_the_same_shapes(image_size: int, channels: int
     images = np.zeros((2, channels, image_size, image_size), np.uint8)
     model = Fingerprinter()
     described = describe(model, images)
-    assert model(to_unit(images))[0].shape == (2, 128, 8, 8)
+    assert model.maps(to_unit(images)).shape == (2, 96, 8, 8)
     assert described.features.shape == (2, 128)
     assert described.fingerprints.shape == (2, 128)
     np.testing.assert_allclose(np.linalg.norm(described.fingerprints, axis=1), 1, atol=1e-6)
+
+
+def test_maps_are_the_first_two_blocks_and_know_nothing_of_the_third() -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    model = Fingerprinter()
+    maps, features = model.maps(images), model(images)[0]
+    first = model.blocks[0](images, stride=2)
+    torch.testing.assert_close(maps[:, :32], first.reshape(2, 32, 8, 2, 8, 2).mean(dim=(3, 5)))
+    torch.testing.assert_close(maps[:, 32:], model.blocks[1](first, stride=2))
+    torch.nn.init.zeros_(model.blocks[2].conv1.weight)  # type: ignore[union-attr, arg-type]
+    torch.testing.assert_close(model.maps(images), maps)
+    assert not torch.allclose(model(images)[0], features)
 
 
 def test_grey_is_colour_with_equal_channels() -> None:
@@ -82,7 +94,7 @@ def test_there_are_55_windows_that_cover_the_map_and_average() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), min_size=1, max_size=20))
 def test_the_verifier_is_symmetric_and_in_range(chosen: list[tuple[int, int]]) -> None:
-    regions = SCORER.verifier.regions(SCORER.fingerprinter(to_unit(PIXELS, torch.float64))[0])
+    regions = SCORER.verifier.regions(SCORER.fingerprinter.maps(to_unit(PIXELS, torch.float64)))
     first, second = (regions[[pair[side] for pair in chosen]] for side in (0, 1))
     forward, backward = SCORER.verifier(first, second), SCORER.verifier(second, first)
     torch.testing.assert_close(forward, backward, atol=1e-12, rtol=0)
@@ -91,8 +103,8 @@ def test_the_verifier_is_symmetric_and_in_range(chosen: list[tuple[int, int]]) -
 
 
 def test_a_plain_verifier_compares_pictures_where_they_are() -> None:
-    plain = Verifier(128, plain=True).double()
-    regions = plain.regions(SCORER.fingerprinter(to_unit(PIXELS, torch.float64))[0])
+    plain = Verifier(96, plain=True).double()
+    regions = plain.regions(SCORER.fingerprinter.maps(to_unit(PIXELS, torch.float64)))
     pairs = np.array([[0, 1], [5, 1], [0, 7]])
     expected = torch.sigmoid(plain(regions[pairs[:, 0]], regions[pairs[:, 1]])).detach().numpy()
     found = similarities(SCORER.fingerprinter, plain, PIXELS, PIXELS, pairs, batch_size=2)
@@ -103,7 +115,7 @@ def test_a_plain_verifier_compares_pictures_where_they_are() -> None:
 def test_an_image_is_itself_whatever_the_verifier_has_learned(plain: bool) -> None:
     images, others = PIXELS[:8].copy(), PIXELS[:8].copy()
     others[4:, 0, 3, 3] ^= 1
-    verifier = Verifier(128, plain=plain).double()
+    verifier = Verifier(96, plain=plain).double()
     found = similarities(SCORER.fingerprinter, verifier, images, others, np.stack([np.arange(8)] * 2, axis=1))
     assert (found[:4] == 1).all()
     assert (found[4:] < 0.9).all()
