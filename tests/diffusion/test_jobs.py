@@ -19,6 +19,7 @@ from diffusion.data.images import LabelledImages, read_shard, write_shard
 from diffusion.errors import CheckpointRefused, DatasetError
 from diffusion.progress import silent
 from diffusion.score.learn import LearningPlan
+from diffusion.score.scorer import LITE
 from diffusion.score.spec import tolerance_of
 from pdfedchain.errors import PdfedError, UsageError
 from pdfedchain.ids import Hash
@@ -308,7 +309,7 @@ def remove_key(folder: Path) -> None:
 
 def other_construction(folder: Path) -> None:
     text = (folder / "scorer.json").read_text()
-    (folder / "scorer.json").write_text(text.replace("lite/v4", "dino/v2"))
+    (folder / "scorer.json").write_text(text.replace(LITE, "dino/v2"))
 
 
 def cut(folder: Path) -> None:

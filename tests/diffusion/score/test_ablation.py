@@ -11,7 +11,7 @@ from diffusion.score.learn import LearningPlan, train_verifier
 from diffusion.score.shipped import shipped_fingerprinter
 from diffusion.score.verifier import Verifier
 from pdfedchain.ids import Hash
-from tests.diffusion.ablation import FORMS, Form, FormedVerifier, forms_of_verifier
+from tests.diffusion.ablation import FORMS, Form, FormedVerifier, formed_fingerprinter, forms_of_verifier
 
 
 @pytest.mark.parametrize(("name", "plain"), [("as shipped", False), ("the paper's form", True)])
@@ -32,10 +32,22 @@ def test_trainings_make_the_chosen_form() -> None:
     images = LabelledImages(
         np.random.default_rng(1).integers(0, 256, (8, 1, 8, 8), dtype=np.uint8), np.zeros(8, dtype=np.int64)
     )
-    form = Form(softplus=True, mean_off=False, stretch=True)
+    form = Form(mean_off=False, early_maps=False)
+    fingerprinter = formed_fingerprinter(form, shipped_fingerprinter())
     with forms_of_verifier(form):
-        made = train_verifier(
-            images, shipped_fingerprinter(), seed=Hash(bytes(32)), plan=LearningPlan(verifier_steps=1, views=1)
-        )
+        made = train_verifier(images, fingerprinter, seed=Hash(bytes(32)), plan=LearningPlan(verifier_steps=1, views=1))
     assert isinstance(made, FormedVerifier)
     assert made.form == form
+    assert made.project.in_channels == 128
+
+
+def test_the_last_map_is_the_third_block_and_features_stay() -> None:
+    images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    model = shipped_fingerprinter()
+    last = formed_fingerprinter(FORMS["the last map"], model)
+    x = images.expand(-1, 3, -1, -1)
+    for block in model.blocks:
+        x = block(x, stride=1)
+    torch.testing.assert_close(last.maps(images), x)
+    torch.testing.assert_close(last(images), model(images))
+    assert formed_fingerprinter(FORMS["as shipped"], model) is model
