@@ -60,7 +60,7 @@ class LearningPlan:
     #: Largest standard deviation of their noise in [-1, 1], at strength 1.
     noise: float = 0.2
     #: How many missed copies are as bad as one image that is called a copy wrongly.
-    negative_weight: float = 5.0
+    negative_weight: float = 3.0
     #: The verifier in the paper's own form (`Verifier`).
     plain: bool = False
 
