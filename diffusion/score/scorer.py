@@ -122,7 +122,7 @@ def read_scorer(folder: Path, *, profile: ArithmeticProfile, device: str = "cpu"
         if construction not in (LITE, PAPER) or image_size not in IMAGE_SIZES:
             raise DatasetError(
                 f"{folder} has a scorer of construction {construction!r}, this version has {LITE!r} and {PAPER!r}",
-                hint="Install the version that the task was made with.",
+                hint="Install the version it was made with, or train another one: `pdfed train-scorer`.",
             )
         scale = float(about["feature_scale"])
         if not 0 < scale < float("inf"):

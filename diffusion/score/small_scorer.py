@@ -17,7 +17,7 @@ from diffusion.data.partition import permutation
 from diffusion.errors import DatasetError
 from diffusion.progress import Report, silent
 from diffusion.score.learn import LearningPlan, train_scorer
-from diffusion.score.scorer import Scorer, read_scorer, write_scorer
+from diffusion.score.scorer import LITE, Scorer, read_scorer, write_scorer
 from diffusion.score.shipped import WEIGHTS_SHA256, shipped_fingerprinter
 from pdfedchain.ids import Hash
 from pdfedchain.types.score import ArithmeticProfile
@@ -57,7 +57,7 @@ def small_scorer(
     folder = None
     if remembered is not None:
         key = hashlib.sha256(
-            repr((WEIGHTS_SHA256, dataclasses.astuple(plan))).encode() + b"".join(digest_files(train, report))
+            repr((LITE, WEIGHTS_SHA256, dataclasses.astuple(plan))).encode() + b"".join(digest_files(train, report))
         )
         folder = remembered / key.hexdigest()[:32]
         if folder.exists():
