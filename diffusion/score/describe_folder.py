@@ -1,7 +1,7 @@
 """Features of all images of a folder, computed batch by batch and remembered.
 
-Only features stay in memory: 128 + 128 numbers an image. The verifier's maps are much larger, and
-are computed again for the few images that are in a checked pair.
+Only features and fingerprints stay in memory, 128 numbers each with the small networks. The verifier's maps are much
+larger, and are computed again for the few images that are in a checked pair.
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ from diffusion.errors import CheckpointRefused, DatasetError
 from diffusion.progress import Report, silent
 from diffusion.score.feature_store import FeatureStore
 from diffusion.score.fingerprint import describe
-from diffusion.score.scorer import Scorer
+from diffusion.score.scorer import LITE, Scorer
 from diffusion.score.verifier import similarities
 from diffusion.tensorfile import DTYPE_NAMES
 
 __all__ = ["FolderFeatures", "describe_folder", "pair_similarities", "scorer_digest"]
 
 _BATCH: Final = 256
-#: Pairs whose images are in memory at a time: 100 MB at most, at 64 pixels.
+#: Pairs whose images are in memory at a time: 125 MB at most, at 64 pixels, while the next ones are read.
 _PAIRS: Final = 2_048
+#: Pairs from one report of progress to the next.
+_REPORTED: Final = 512
 _VERIFIED: Final = 128
+#: The paper's networks enlarge images to 256 pixels: 32 of them take 130 MB after the first layer.
+_LARGE_AT_ONCE: Final = 32
 _LOOKED_UP: Final = 4_096
 _PIXELS_DIGEST_SIZE_BYTES: Final = 32
 
@@ -113,10 +117,20 @@ def describe_folder(
     return FolderFeatures(folder, table[:, :size], table[:, size:], tuple(pixels), len(missing))
 
 
+def _described_at_once(scorer: Scorer) -> int:
+    return _BATCH if scorer.construction == LITE else _LARGE_AT_ONCE
+
+
+def _verified_at_once(scorer: Scorer) -> int:
+    return _VERIFIED if scorer.construction == LITE else _LARGE_AT_ONCE // 2
+
+
 def _rows(scorer: Scorer, images: NDArray[np.uint8], folder: ImageFolder, which: Sequence[int]) -> list[bytes]:
     """What the store keeps of each image: digest of pixels, features, fingerprint."""
     try:
-        described = describe(scorer.fingerprinter, images, extractor=scorer.extractor, batch_size=_BATCH)
+        described = describe(
+            scorer.fingerprinter, images, extractor=scorer.extractor, batch_size=_described_at_once(scorer)
+        )
     except CheckpointRefused as error:
         raise DatasetError(
             f"a feature of an image between {folder.path(which[0])} and {folder.path(which[-1])} is not a number",
@@ -132,20 +146,24 @@ def pair_similarities(
 ) -> NDArray[np.float64]:
     """s in [0, 1] of each pair; ``pairs`` (P, 2) indexes the first and the second folder. Unrounded.
 
-    No other images are in memory than those of the next few pairs.
+    No other images are in memory than those of a few pairs.
     """
     found = np.empty(len(pairs))
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     for start in range(0, len(pairs), _PAIRS):
-        rows = order[start : start + _PAIRS]
+        block = order[start : start + _PAIRS]
         images: list[NDArray[np.uint8]] = []
         places = []
         for column, folder in enumerate((first, second)):
-            unique, place = np.unique(pairs[rows, column], return_inverse=True)
+            unique, place = np.unique(pairs[block, column], return_inverse=True)
             images += read_images(folder, unique, channels=scorer.channels, side=scorer.image_size, batch_size=_PAIRS)
             places.append(place)
         ours, theirs = images
         within = np.stack(places, axis=1)
-        found[rows] = similarities(scorer.fingerprinter, scorer.verifier, ours, theirs, within, batch_size=_VERIFIED)
-        report("verify pairs", start + len(rows), len(pairs), 0.0)
+        for done in range(0, len(block), _REPORTED):
+            rows = slice(done, done + _REPORTED)
+            found[block[rows]] = similarities(
+                scorer.fingerprinter, scorer.verifier, ours, theirs, within[rows], batch_size=_verified_at_once(scorer)
+            )
+            report("verify pairs", min(start + rows.stop, len(pairs)), len(pairs), 0.0)
     return found

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -142,11 +142,10 @@ class Described:
     fingerprints: NDArray[np.float64]
 
 
-def feature_size(extractor: nn.Module) -> int:
-    """Numbers of an image that a Frechet distance sees, of a network that gives them."""
-    size = extractor.feature_size
-    assert isinstance(size, int), size
-    return size
+def feature_size(network: nn.Module) -> int:
+    """Numbers of an image that a Frechet distance sees, of the network that gives them."""
+    size: Any = network.feature_size
+    return int(size)
 
 
 def describe(
@@ -160,7 +159,7 @@ def describe(
     """Describe uint8 images (N, C, S, S) in the precision of the model's weights.
 
     Args:
-        extractor: gives the features; without one they are the model's pooled maps.
+        extractor: gives the features; without one they are the model's own.
 
     Raises:
         CheckpointRefused: a feature is not finite (`UnscorableReason.DIVERGED`).

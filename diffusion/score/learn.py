@@ -61,7 +61,7 @@ class LearningPlan:
     noise: float = 0.2
     #: How many missed copies are as bad as one image that is called a copy wrongly.
     negative_weight: float = 3.0
-    #: The verifier in the paper's own form (`Verifier`).
+    #: The verifier without the changes of its form (`Verifier`); such a one is measured, not written down.
     plain: bool = False
 
 
@@ -117,7 +117,7 @@ def train_scorer(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pairs:
-    """What the verifier learns from: maps in float16 (N, K, D, 8, 8), of K pairs of each of N images.
+    """What the verifier learns from: maps in float16 (N, K, M, 8, 8), of K pairs of each of N images.
 
     Attributes:
         generated: what a model might have generated: copies of the image first, then others, then blends.

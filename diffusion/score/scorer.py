@@ -3,9 +3,9 @@
 ``fingerprinter.safetensors`` and ``verifier.safetensors`` hold float32 weights, ``scorer.json`` names the
 construction and the scale. There are two constructions:
 
-- ``lite/v5``, for images of 8 to 64 pixels. Features of the Frechet distance are the fingerprinter's pooled maps; the
-  scale makes their total variance over the reference's training images 1,000, so a Frechet distance is in thousandths
-  of it and means the same for every set of images.
+- ``lite/v5``, for images of 8 to 64 pixels. Features of the Frechet distance are the fingerprinter's pooled last map;
+  the scale makes their total variance over the reference's training images 1,000, so a Frechet distance is in
+  thousandths of it and means the same for every set of images.
 - ``paper/v1``, the paper's own networks (`diffusion.score.paper`). Features come from a third network, in
   ``extractor.safetensors``, and are not scaled.
 """
@@ -43,6 +43,8 @@ _SCORER_FILE: Final = "scorer.json"
 _SIZE_BYTES_MAX: Final = 2 * 2**30
 #: Total variance of scaled features over the reference's training part.
 FEATURE_VARIANCE: Final = 1_000.0
+#: Grey, or red, green and blue.
+_CHANNELS: Final = (1, 3)
 _DTYPES: Final = {ArithmeticProfile.F64: torch.float64, ArithmeticProfile.F32: torch.float32}
 
 
@@ -53,7 +55,7 @@ class Scorer:
     Attributes:
         image_size: side in pixels of the images it is given.
         channels: their channels, 1 or 3.
-        extractor: images to features; ``None``: the fingerprinter's pooled maps are the features.
+        extractor: images to features; ``None``: the fingerprinter's pooled last map is the features.
     """
 
     image_size: int
@@ -72,7 +74,7 @@ class Scorer:
     @property
     def feature_size(self) -> int:
         """Numbers that a Frechet distance sees of an image."""
-        return feature_size(self.extractor or self.fingerprinter)
+        return feature_size(self.fingerprinter if self.extractor is None else self.extractor)
 
     @property
     def extractor_name(self) -> str:
@@ -94,7 +96,13 @@ class Scorer:
 
 
 def write_scorer(folder: Path, scorer: Scorer) -> None:
-    """Write its files into an existing folder; the same scorer gives the same bytes."""
+    """Write its files into an existing folder; the same scorer gives the same bytes.
+
+    Raises:
+        ValueError: its verifier has not the form that its construction is read back with.
+    """
+    if scorer.verifier.plain != (scorer.construction == PAPER):
+        raise ValueError(f"a verifier with plain={scorer.verifier.plain} is no part of {scorer.construction}")
     for name, module in zip(_files(scorer.construction), scorer.modules(), strict=True):
         arrays = {key: tensor.detach().cpu().numpy() for key, tensor in module.state_dict().items()}
         write_tensors(folder / name, {key: array.astype(np.float32) for key, array in arrays.items()})
@@ -117,23 +125,16 @@ def read_scorer(folder: Path, *, profile: ArithmeticProfile, device: str = "cpu"
         UsageError: its construction needs an optional part that is not installed.
     """
     try:
-        about = json.loads((folder / _SCORER_FILE).read_text(encoding="utf-8"))
-        construction, image_size = about["construction"], int(about["image_size"])
-        if construction not in (LITE, PAPER) or image_size not in IMAGE_SIZES:
-            raise DatasetError(
-                f"{folder} has a scorer of construction {construction!r}, this version has {LITE!r} and {PAPER!r}",
-                hint="Install the version it was made with, or train another one: `pdfed train-scorer`.",
-            )
-        scale = float(about["feature_scale"])
-        if not 0 < scale < float("inf"):
-            raise ValueError(f"feature_scale is {scale}")
-        scorer = _untrained(construction, image_size, int(about["channels"]), scale)
-        for name, module in zip(_files(construction), scorer.modules(), strict=True):
+        scorer = _untrained(folder, json.loads((folder / _SCORER_FILE).read_text(encoding="utf-8")))
+        for name, module in zip(_files(scorer.construction), scorer.modules(), strict=True):
             arrays = read_tensors(folder / name, size_bytes_max=_SIZE_BYTES_MAX)
             module.load_state_dict({key: torch.tensor(array) for key, array in _finite(arrays).items()})
         return scorer.to(profile, device)
-    except (OSError, ValueError, KeyError, TypeError, TensorFileError, RuntimeError) as error:
-        raise DatasetError(f"{folder} is not a scorer: {error}", hint="Fetch the task's scorer again.") from error
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, TensorFileError, RuntimeError) as error:
+        raise DatasetError(
+            f"{folder} is not a scorer: {error}",
+            hint="Fetch the task's scorer again, or train one: `pdfed train-scorer`.",
+        ) from error
 
 
 def _files(construction: str) -> tuple[str, ...]:
@@ -148,8 +149,21 @@ def _finite(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _untrained(construction: str, image_size: int, channels: int, scale: float) -> Scorer:
-    """Networks of a construction, to be given weights."""
+def _untrained(folder: Path, about: Any) -> Scorer:
+    """Networks as a folder describes them, to be given weights."""
+    construction = about["construction"]
+    if construction not in (LITE, PAPER):
+        raise DatasetError(
+            f"{folder} has a scorer of construction {construction!r}, this version has {LITE!r} and {PAPER!r}",
+            hint="Install the version it was made with, or train another one: `pdfed train-scorer`.",
+        )
+    image_size, channels, scale = int(about["image_size"]), int(about["channels"]), float(about["feature_scale"])
+    if image_size not in IMAGE_SIZES:
+        raise ValueError(f"image_size is {image_size}")
+    if channels not in _CHANNELS:
+        raise ValueError(f"channels is {channels}")
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"feature_scale is {scale}")
     if construction == LITE:
         return Scorer(image_size, channels, Fingerprinter(), Verifier(Fingerprinter.map_channels), scale)
     from diffusion.score import paper

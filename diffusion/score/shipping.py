@@ -34,8 +34,8 @@ from diffusion.score.keeper import FileKeeper
 from diffusion.score.learn import LearningPlan, train_scorer
 from diffusion.score.nearest import nearest
 from diffusion.score.pretrain import card_of, read_sources, train_on, write_trained
-from diffusion.score.scorer import Scorer, write_scorer
-from diffusion.score.shipped import shipped_fingerprinter
+from diffusion.score.scorer import LITE, Scorer, write_scorer
+from diffusion.score.shipped import WEIGHTS_SHA256, shipped_fingerprinter
 from diffusion.score.small_scorer import IMAGES_MIN, read_sample
 from diffusion.score.verifier import similarities
 from diffusion.train import generator_of
@@ -79,7 +79,8 @@ def train_scorer_to_folder(request: TrainScorer, report: Report = silent) -> Sco
     plan = LearningPlan(fingerprinter_steps=request.fingerprinter_steps, verifier_steps=request.verifier_steps)
     train, held_out = _hold_out(data)
     unfinished = output.parent / f".{output.name}.unfinished"
-    about = {"plan": asdict(plan), "images": _digest([train.images]), "seed": request.seed}
+    start = {"construction": LITE, "fingerprinter": WEIGHTS_SHA256}
+    about = {"plan": asdict(plan), "images": _digest([train.images]), "seed": request.seed, **start}
     _open_unfinished(unfinished, about, resume=request.resume)
     scorer = train_scorer(
         train,
@@ -180,7 +181,7 @@ def _open_unfinished(folder: Path, about: Mapping[str, Any], *, resume: bool) ->
         raise UsageError(f"{folder} is no unfinished training: {error}", hint="Remove it.") from error
     if found != wanted:
         raise UsageError(
-            f"{folder} is a training on other images, or with other steps or another seed",
+            f"{folder} is a training on other images, with other steps or another seed, or of another version",
             hint="Resume with what it was started with, or remove it.",
         )
 

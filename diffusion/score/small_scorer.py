@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -61,7 +62,10 @@ def small_scorer(
         )
         folder = remembered / key.hexdigest()[:32]
         if folder.exists():
-            return read_scorer(folder, profile=ArithmeticProfile.F32)
+            try:
+                return read_scorer(folder, profile=ArithmeticProfile.F32)
+            except DatasetError:
+                shutil.rmtree(folder)  # damaged; it is trained again
     scorer = train_scorer(
         read_sample(train, IMAGES_MAX, report),
         seed=_SEED,

@@ -53,11 +53,11 @@ def window_matrix() -> Tensor:
 
 
 class Verifier(nn.Module):
-    """`regions`: maps (N, D, 8, 8) to (N, 55, D / 4); `forward`: two such, pair by pair, to logits (N,).
+    """`regions`: maps (N, M, 8, 8) to (N, 55, M / 4); `forward`: two such, pair by pair, to logits (N,).
 
     Args:
-        channels: D, of the fingerprinter's maps.
-        plain: exactly the paper's form: projections clipped at zero, windows only divided by their length,
+        channels: M, of the fingerprinter's maps.
+        plain: what the paper makes of maps: projections clipped at zero, windows only divided by their length,
             correlations as they are, and pictures where they are. Otherwise the changes of ADR 0033, 0145 and 0146.
     """
 

@@ -18,6 +18,9 @@ from pdfedchain.types.jobs import Progress, ScorerTrained, TrainScorer
 
 __all__ = ["add_arguments", "run"]
 
+#: As long as a task's scorer is trained (`diffusion.score.learn.LearningPlan`, which must not be imported here).
+_FINGERPRINTER_STEPS: Final = 100
+_VERIFIER_STEPS: Final = 1_500
 _STEPS_MAX: Final = 10**9
 _SEED_MAX: Final = 2**32 - 1
 
@@ -32,16 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fingerprinter-steps",
         type=int,
-        default=100,
+        default=_FINGERPRINTER_STEPS,
         metavar="N",
-        help="default 100, from the shipped one on",
+        help=f"default {_FINGERPRINTER_STEPS}, from the shipped one on",
     )
     parser.add_argument(
         "--verifier-steps",
         type=int,
-        default=1_000,
+        default=_VERIFIER_STEPS,
         metavar="N",
-        help="default 1000; 0 trains a fingerprinter alone, for all sizes, on any number of folders",
+        help=f"default {_VERIFIER_STEPS}; 0 trains a fingerprinter alone, for all sizes, on any number of folders",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="default 1")
     parser.add_argument("--device", default="cpu", help="default cpu")

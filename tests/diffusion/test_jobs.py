@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,11 @@ from diffusion.data import Split
 from diffusion.data.images import LabelledImages, read_shard, write_shard
 from diffusion.errors import CheckpointRefused, DatasetError
 from diffusion.progress import silent
+from diffusion.score.fingerprint import Fingerprinter
 from diffusion.score.learn import LearningPlan
-from diffusion.score.scorer import LITE
+from diffusion.score.scorer import LITE, Scorer, read_scorer, write_scorer
 from diffusion.score.spec import tolerance_of
+from diffusion.score.verifier import Verifier
 from pdfedchain.errors import PdfedError, UsageError
 from pdfedchain.ids import Hash
 from pdfedchain.types.jobs import Calibrate, Calibrated, Evaluate, Prepare, Sample, Score, SelfTest, SelfTested
@@ -304,7 +307,7 @@ def test_a_scorer_without_known_scores_is_named(task: TinyTask, tmp_path: Path) 
 
 
 def remove_key(folder: Path) -> None:
-    (folder / "scorer.json").write_text('{"construction":"lite/v1","image_size":8,"channels":1}')
+    (folder / "scorer.json").write_text(f'{{"construction":"{LITE}","image_size":8,"channels":1}}')
 
 
 def other_construction(folder: Path) -> None:
@@ -318,6 +321,34 @@ def cut(folder: Path) -> None:
 
 def exchange(folder: Path) -> None:
     (folder / "verifier.safetensors").replace(folder / "fingerprinter.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("channels", 2),
+        ("channels", -1),
+        ("image_size", 12),
+        ("image_size", float("inf")),
+        ("feature_scale", 0),
+        ("feature_scale", 10**400),
+        ("feature_scale", "wide"),
+    ],
+)
+def test_a_scorer_that_describes_no_networks_is_an_error(task: TinyTask, tmp_path: Path, key: str, value: Any) -> None:
+    for path in Path(task.scorer_folder).iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    about = json.loads((tmp_path / "scorer.json").read_text())
+    (tmp_path / "scorer.json").write_text(json.dumps(about | {key: value}))
+    with pytest.raises(DatasetError, match="is not a scorer"):
+        read_scorer(tmp_path, profile=ArithmeticProfile.F64)
+
+
+def test_a_verifier_of_another_form_is_not_written(tmp_path: Path) -> None:
+    scorer = Scorer(8, 1, Fingerprinter(), Verifier(Fingerprinter.map_channels, plain=True), 1.0)
+    with pytest.raises(ValueError, match="plain=True is no part of lite"):
+        write_scorer(tmp_path, scorer)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("damage", [remove_key, other_construction, cut, exchange])

@@ -37,6 +37,16 @@ def test_it_is_trained_once_for_the_same_images_and_plan(
         np.testing.assert_array_equal(again.verifier.state_dict()[name], tensor)
 
 
+def test_a_damaged_one_is_trained_again(folder: ImageFolder, tmp_path: Path) -> None:
+    remembered = tmp_path / "scorers"
+    first = small_scorer.small_scorer(folder, remembered, plan=PLAN)
+    (kept,) = remembered.iterdir()
+    (kept / "verifier.safetensors").write_bytes(b"short")
+    again = small_scorer.small_scorer(folder, remembered, plan=PLAN)
+    assert again.feature_scale == pytest.approx(first.feature_scale)
+    assert scorer.read_scorer(kept, profile=ArithmeticProfile.F32).construction == scorer.LITE
+
+
 def test_one_of_an_earlier_construction_is_made_anew(
     folder: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

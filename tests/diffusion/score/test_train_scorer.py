@@ -115,7 +115,7 @@ def test_an_unfinished_training_is_resumed_only_when_asked_and_only_if_it_is_the
     with pytest.raises(UsageError, match="holds an unfinished training") as caught:
         train_scorer_to_folder(request(images, output))
     assert "--resume" in caught.value.hint
-    with pytest.raises(UsageError, match="on other images, or with other steps or another seed"):
+    with pytest.raises(UsageError, match="on other images, with other steps or another seed, or of another version"):
         train_scorer_to_folder(request(images, output, resume=True, verifier_steps=4))
     stages: list[str] = []
     train_scorer_to_folder(request(images, output, resume=True), lambda stage, *_: stages.append(stage))

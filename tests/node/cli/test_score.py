@@ -12,6 +12,7 @@ import pytest
 
 import node.cli.score
 import node.cli.train_scorer
+from diffusion.score.learn import LearningPlan
 from node.__main__ import main
 from node.errors import JobRefused
 from node.workers import Request, Result, Worker
@@ -155,7 +156,18 @@ def test_train_scorer_shows_the_card(
 def test_a_folder_of_images_is_named_absolutely(requests: list[Request], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert main(["train-scorer", "--images", "mine", "--out", "d", "--resume", "--seed", "7", "--device", "cuda"]) == 0
-    assert requests == [TrainScorer((str(tmp_path / "mine"),), str(tmp_path / "d"), True, 100, 1_000, 7, "cuda")]
+    plan = LearningPlan()  # unless told otherwise, it is trained as a task's is
+    assert requests == [
+        TrainScorer(
+            (str(tmp_path / "mine"),),
+            str(tmp_path / "d"),
+            True,
+            plan.fingerprinter_steps,
+            plan.verifier_steps,
+            7,
+            "cuda",
+        )
+    ]
 
 
 def test_what_the_worker_refuses_is_wrong_usage(requests: list[Request], capsys: pytest.CaptureFixture[str]) -> None:
