@@ -12,7 +12,7 @@ from pdfedchain.types.score import ArithmeticProfile, ScoringSpec, Tolerance
 
 __all__ = ["SCORING_VERSION", "default_scoring", "tolerance_of"]
 
-#: The scoring procedure implemented here. Any change of a score's value is a new version.
+#: The scoring procedure implemented here. Once one is released, any change of a score's value is a new version.
 SCORING_VERSION: Final = 1
 
 #: Images per score, whatever their size: with half as many, scores of one model lie more than twice as far apart.
