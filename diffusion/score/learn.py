@@ -4,8 +4,8 @@ The fingerprinter, usually the shipped one, is first tuned to these images (`dif
 the verifier is trained on its frozen maps. The verifier sees pairs of something that a model might have generated and
 an image, brought into line with it as in a score: an augmented copy of any strength, or the image itself (positive);
 one of its nearest others, half of them as they are and half augmented (hard negative; mined by the cosine of
-features); or a blend of it with a near one, in which the other has the larger part (negative; ADR 0033). Negatives that are
-almost the image are left out. Pairs and their maps are computed once, so that the many short steps cost little.
+features); or a blend of it with a near one, in which the other has the larger part (negative; ADR 0033). Negatives that
+are almost the image are left out. Pairs and their maps are computed once, so that the many short steps cost little.
 
 Training is seeded but need not repeat across machines: the task pins the result. With a `Keeper` it goes on where it
 was interrupted, and ends with the very weights that it would have had.
