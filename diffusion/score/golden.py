@@ -54,8 +54,8 @@ _TEST: Final = 60
 #: The scorer has learned nothing, so its similarities are low.
 _MATCH_MICRO: Final = 300_000
 _EXACT: Final = Tolerance(checked=0, confirmed=0, v_a_micro=1, v_c_micro=1, fid_micro=1)
-#: Of similarities and distances as large as the golden score's: an error of float32 is a hundredth of it, TF32's is five
-#: times as large. Of confirmed pairs one may tip.
+#: Of similarities and distances as large as the golden score's: an error of float32 is a hundredth of it, TF32's is
+#: five times as large. Of confirmed pairs one may tip.
 _ROUGH: Final = Tolerance(checked=1, confirmed=1, v_a_micro=100, v_c_micro=100, fid_micro=10_000)
 _DTYPES: Final = {ArithmeticProfile.F64: torch.float64, ArithmeticProfile.F32: torch.float32}
 
