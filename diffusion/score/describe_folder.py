@@ -30,7 +30,8 @@ _BATCH: Final = 256
 _PAIRS: Final = 2_048
 #: Pairs from one report of progress to the next.
 _REPORTED: Final = 512
-_VERIFIED: Final = 128
+#: With fewer, threads wait for each other more often than they work.
+_VERIFIED: Final = 256
 #: The paper's networks enlarge images to 256 pixels: 32 of them take 130 MB after the first layer.
 _LARGE_AT_ONCE: Final = 32
 _LOOKED_UP: Final = 4_096
