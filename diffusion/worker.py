@@ -224,8 +224,10 @@ def main() -> int:
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
-    # threads that wait must sleep: spinning ones take the cores from the other processes
+    # threads that wait must sleep: spinning ones take the cores from the other processes; but not at once, since waking
+    # up takes as long as many a wait
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     status = serve(requests, frames)
     sys.stderr.flush()
     # torch's own teardown can take a second and has nothing of ours to save

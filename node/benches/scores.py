@@ -25,7 +25,7 @@ def bench_folder_score(generated: int, train: int, device: str = "cpu") -> list[
         text=True,
         check=False,
         # threads that wait must sleep, as in the worker
-        env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+        env={"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000", **os.environ},
     )
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no word of why"]
