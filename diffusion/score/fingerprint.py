@@ -11,6 +11,7 @@ needed of few images, so they are computed again for those (`diffusion.score.ver
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -67,7 +68,7 @@ class _Block(nn.Module):
         return functional.relu(self.norm2(self.conv2(hidden)) + shortcut)
 
 
-class FingerprintNetwork(nn.Module):
+class FingerprintNetwork(nn.Module, ABC):
     """Images (N, C, S, S) in [-1, 1] to features (N, D) and unit-length fingerprints (N, F); `maps` to (N, M, 8, 8).
 
     Attributes:
@@ -80,9 +81,9 @@ class FingerprintNetwork(nn.Module):
     fingerprint_size: int
     map_channels: int
 
+    @abstractmethod
     def maps(self, images: Tensor) -> Tensor:
         """What a verifier compares, place by place."""
-        raise NotImplementedError
 
 
 class Fingerprinter(FingerprintNetwork):

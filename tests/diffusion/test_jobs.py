@@ -306,6 +306,11 @@ def test_a_scorer_without_known_scores_is_named(task: TinyTask, tmp_path: Path) 
         jobs.run(calibrate_request(task, scorer=str(folder)), silent)
 
 
+def copy_scorer(task: TinyTask, folder: Path) -> None:
+    for path in Path(task.scorer_folder).iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+
+
 def remove_key(folder: Path) -> None:
     (folder / "scorer.json").write_text(f'{{"construction":"{LITE}","image_size":8,"channels":1}}')
 
@@ -336,8 +341,7 @@ def exchange(folder: Path) -> None:
     ],
 )
 def test_a_scorer_that_describes_no_networks_is_an_error(task: TinyTask, tmp_path: Path, key: str, value: Any) -> None:
-    for path in Path(task.scorer_folder).iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    copy_scorer(task, tmp_path)
     about = json.loads((tmp_path / "scorer.json").read_text())
     (tmp_path / "scorer.json").write_text(json.dumps(about | {key: value}))
     with pytest.raises(DatasetError, match="is not a scorer"):
@@ -355,8 +359,7 @@ def test_a_verifier_of_another_form_is_not_written(tmp_path: Path) -> None:
 def test_a_damaged_scorer_is_an_error_and_no_finding(
     task: TinyTask, trained: Trained, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    for path in Path(task.scorer_folder).iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    copy_scorer(task, tmp_path)
     damage(tmp_path)
     with pytest.raises(DatasetError, match="scorer"):
         jobs.score(score_request(task, trained, scorer=str(tmp_path)))

@@ -40,7 +40,8 @@ def test_maps_are_the_first_two_blocks_and_know_nothing_of_the_third() -> None:
     first = model.blocks[0](images, stride=2)
     torch.testing.assert_close(maps[:, :32], first.reshape(2, 32, 8, 2, 8, 2).mean(dim=(3, 5)))
     torch.testing.assert_close(maps[:, 32:], model.blocks[1](first, stride=2))
-    torch.nn.init.zeros_(model.blocks[2].conv1.weight)  # type: ignore[union-attr, arg-type]
+    for weight in model.blocks[2].parameters():
+        torch.nn.init.zeros_(weight)
     torch.testing.assert_close(model.maps(images), maps)
     assert not torch.allclose(model(images)[0], features)
 
